@@ -1,0 +1,80 @@
+"""Files of a raw tree, read with their skip reasons."""
+
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import numpy.typing as npt
+
+from depthvlm_bench.errors import DataMissingError, FrameError, SkipReason
+from depthvlm_bench.frames import DepthGrid, Picture, UInt16Array
+from depthvlm_bench.geometry.grids import PixelAffine
+from depthvlm_bench.records.pictures import decode_depth_png
+
+
+@dataclass(frozen=True)
+class RawTree:
+    """A raw tree on disk; every path is relative to its root, POSIX."""
+
+    root: Path
+
+    def path(self, relative: str) -> Path:
+        """The file of a relative path; FrameError `unreadable` for one that leaves the tree."""
+        pure = PurePosixPath(relative)
+        if pure.is_absolute() or ".." in pure.parts:
+            raise FrameError("unreadable", f"{relative}: path leaves the raw tree")
+        return self.root / pure
+
+    def read(self, relative: str, missing: SkipReason) -> bytes:
+        """The file's bytes; FrameError `missing` where it is absent, `unreadable` where the disk refuses."""
+        try:
+            return self.path(relative).read_bytes()
+        except FileNotFoundError as error:
+            raise FrameError(missing, relative) from error
+        except OSError as error:
+            raise FrameError("unreadable", f"{relative}: {error.strerror}") from error
+
+    def picture(self, relative: str) -> Picture:
+        """A source picture."""
+        return Picture(self.read(relative, "missing_image"), relative)
+
+    def depth_png(self, relative: str) -> tuple[bytes, UInt16Array]:
+        """A 16-bit depth PNG: its bytes and its values (h, w)."""
+        encoded = self.read(relative, "missing_depth")
+        return encoded, decode_depth_png(encoded, relative)
+
+
+def png_grid(
+    encoded: bytes,
+    values: UInt16Array,
+    invalid: npt.NDArray[np.bool_],
+    depth_scale: float,
+    picture_size: tuple[int, int],
+) -> DepthGrid:
+    """A depth grid with its invalid pixels set to 0; the source PNG is kept where that changes nothing.
+
+    Args:
+        encoded, values: the source PNG and what it decodes to, (h, w).
+        invalid: (h, w), official masks and codes.
+        depth_scale: units a metre.
+        picture_size: (width, height) of the source picture, which the grid covers edge to edge.
+    """
+    cleaned = np.where(invalid, np.uint16(0), values)
+    source_from_depth = PixelAffine.resize((values.shape[1], values.shape[0]), picture_size)
+    kept = encoded if np.array_equal(cleaned, values) else None
+    return DepthGrid(cleaned, depth_scale, source_from_depth, kept)
+
+
+def require_folder(folder: Path, dataset: str) -> None:
+    """DataMissingError where a folder that the tree cannot do without is absent, naming what is there instead."""
+    if folder.is_dir():
+        return
+    parent = next(p for p in folder.parents if p.exists())
+    found = sorted(child.name for child in parent.iterdir()) if parent.is_dir() else []
+    shown = ", ".join(found[:8]) + (f" and {len(found) - 8} more" if len(found) > 8 else "")
+    raise DataMissingError(
+        f"no {folder.name}/ in this {dataset} tree",
+        where=folder,
+        why=f"{parent} holds {shown or 'nothing'}",
+        next_step=f"dvbench datasets {dataset} shows the expected tree",
+    )

@@ -1,0 +1,109 @@
+"""nuScenes keyframes: six cameras and one 32-beam LiDAR, each with its own ego pose at its own time."""
+
+import json
+from collections.abc import Iterator
+from functools import cache
+from importlib.resources import files
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from depthvlm_bench.cards import builtin_card
+from depthvlm_bench.conventions import FloatArray
+from depthvlm_bench.converters._files import RawTree, require_folder
+from depthvlm_bench.converters._lidar import SweepCache, check_time_gap, points_in_picture
+from depthvlm_bench.converters._nuscenes_tables import Tables, cam_from_lidar, ego_shift_m
+from depthvlm_bench.errors import FrameError
+from depthvlm_bench.frames import Converter, Frame, FrameRef, LayoutItem, NoOptions, Skip, Split
+from depthvlm_bench.geometry.camera import PinholeCamera
+
+CARD = builtin_card("nuscenes")
+LIDAR = "LIDAR_TOP"
+VERSIONS = {"v1.0-test": ("v1.0-test",), "v1.0-trainval": ("train", "val"), "v1.0-mini": ("mini_train", "mini_val")}
+POINT_FIELDS, POINT_BYTES = 5, 20  # float32 x, y, z, intensity, ring
+
+
+@cache
+def official_splits() -> dict[str, list[str]]:
+    """Scene names of the official splits."""
+    text = (files("depthvlm_bench.manifests") / "splits" / "nuscenes.json").read_text(encoding="utf-8")
+    lists: dict[str, list[str]] = json.loads(text)
+    return lists
+
+
+class NuScenesSource:
+    """A dataroot: one or more v1.0-* table folders beside samples/."""
+
+    def __init__(self, root: Path, _options: NoOptions) -> None:
+        self.tables = {v: Tables(root / v) for v in VERSIONS if (root / v / "scene.json").is_file()}
+        require_folder(root / next(iter(self.tables), "v1.0-trainval"), CARD.name)
+        require_folder(root / "samples", CARD.name)
+        self.root, self.tree = root, RawTree(root)
+        self.sweep = SweepCache(self.read_sweep)
+
+    def source_splits(self) -> list[str]:
+        """Official splits that the tables on disk have scenes of."""
+        return [split for version in self.tables for split in VERSIONS[version] if self.scenes(split)]
+
+    def scenes(self, source_split: str) -> list[str]:
+        """Scenes of a split that the tables on disk know, by name."""
+        tables = [tables for version, tables in self.tables.items() if source_split in VERSIONS[version]]
+        known = {name for version in tables for name in version.scene_names()}
+        return sorted(known & set(official_splits()[source_split]))
+
+    def index(self, split: Split) -> Iterator[FrameRef | Skip]:
+        """One frame a keyframe and camera, with the whole transform chain in its locator."""
+        version = next(v for v, splits in VERSIONS.items() if split.source in splits)
+        wanted = set(self.scenes(split.source))
+        for sample in self.tables[version].keyframes(wanted, (*CARD.cameras, LIDAR)):
+            for channel in (c for c in CARD.cameras if c in sample.rows):
+                row, lidar = sample.rows[channel], sample.rows.get(LIDAR)
+                stem, group = PurePosixPath(row["filename"]).stem, f"{sample.scene}/{channel}"
+                if lidar is None:
+                    missing = f"sample {sample.token} has no {LIDAR}"
+                    yield Skip(f"{CARD.name}/{split.role}/{group}/{stem}", "missing_depth", missing)
+                    continue
+                locator: dict[str, Any] = {name: row[name] for name in ("filename", "width", "height", "K")}
+                locator |= {"image_time_us": row["timestamp"], "lidar_time_us": lidar["timestamp"]}
+                locator |= {"lidar": lidar["filename"], "ego_shift_m": ego_shift_m(row, lidar)}
+                locator["cam_from_lidar"] = cam_from_lidar(row, lidar).ravel().tolist()
+                yield FrameRef(CARD.name, split, sample.scene, channel, stem, sample.time_us, group, locator)
+
+    def read(self, ref: FrameRef) -> Frame:
+        """Picture, and the sweep's points moved through both ego poses into the camera."""
+        found = ref.locator
+        check_time_gap(found["image_time_us"] / 1e6, found["lidar_time_us"] / 1e6)
+        picture = self.tree.picture(found["filename"])
+        if not found["K"]:
+            raise FrameError("missing_intrinsics", f"{ref.id}: calibrated_sensor has no camera_intrinsic")
+        try:
+            (fx_px, _, cx_px), (_, fy_px, cy_px), _ = found["K"]
+            camera = PinholeCamera(found["width"], found["height"], fx_px, fy_px, cx_px, cy_px)
+        except (ValueError, TypeError) as error:
+            raise FrameError("bad_intrinsics", f"{ref.id}: {error}") from error
+        depth = points_in_picture(self.sweep(found["lidar"]), found["cam_from_lidar"], camera, CARD.near_m)
+        kept = ("image_time_us", "lidar_time_us", "ego_shift_m")
+        return Frame(ref, picture, camera, depth, extra={name: found[name] for name in kept})
+
+    def read_sweep(self, path: str) -> FloatArray:
+        """Points (N, 3) float64 of a .pcd.bin file, LiDAR frame."""
+        encoded = self.tree.read(path, "missing_depth")
+        if len(encoded) % POINT_BYTES:
+            raise FrameError("unreadable", f"{path}: {len(encoded)} bytes are not whole points of {POINT_BYTES}")
+        points = np.frombuffer(encoded, "<f4").reshape(-1, POINT_FIELDS)[:, :3].astype(np.float64)
+        return points[np.isfinite(points).all(axis=1)]
+
+    def layout(self) -> Iterator[LayoutItem]:
+        """Tables and the files of the seven sensors."""
+        for version in self.tables:
+            yield LayoutItem(f"{version}/*.json", len(list((self.root / version).glob("*.json"))))
+        for channel, suffix in [*((camera, "jpg") for camera in CARD.cameras), (LIDAR, "pcd.bin")]:
+            found = sum(1 for _ in (self.root / "samples" / channel).glob(f"*.{suffix}"))
+            yield LayoutItem(f"samples/{channel}/*.{suffix}", found)
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+
+CONVERTER = Converter(CARD, NuScenesSource)

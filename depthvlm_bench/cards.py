@@ -1,0 +1,93 @@
+"""Dataset cards: what is known of a dataset before a single file of it is read."""
+
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.resources import files
+from typing import Literal
+
+from depthvlm_bench.config import load_toml
+
+Role = Literal["train", "eval"]
+
+
+@dataclass(frozen=True)
+class Licence:
+    """Under which terms a dataset comes, and what of it may be published.
+
+    Attributes:
+        id: SPDX id where one exists, else a short name.
+        url: the licence or terms page.
+        login: whether an account or signature is needed to download.
+        pixels: whether pictures and depth may be put on a hub under these terms.
+        annotations: whether ids, intrinsics, points and their depths may be.
+    """
+
+    id: str
+    url: str
+    login: bool
+    pixels: bool
+    annotations: bool
+
+
+@dataclass(frozen=True)
+class Tags:
+    """What a whole dataset's pictures have in common; null where it varies or is unknown."""
+
+    environment: str | None = None
+    real: bool | None = None
+    view: str | None = None
+    light: str | None = None
+    weather: str | None = None
+    density: str | None = None
+
+
+@dataclass(frozen=True)
+class DatasetCard:
+    """One `manifests/datasets/NAME.toml`.
+
+    Attributes:
+        splits: role -> source splits in order of preference; the first present one is taken.
+        images, points_per_image: the size of the full evaluation set.
+        grouping: what the image budget is balanced over.
+        valid_min_m, valid_max_m: inclusive range for points and scoring, never applied to what is stored.
+        near_m: LiDAR points nearer than this are returns from the rig itself.
+        depth_scale: stored integer units per metre.
+        max_canonical_edge: longer canonical sides are centre-cropped to this; null: never.
+        paper_constant_2m: delta1 of the constant 2.0 m in the paper's table, a fingerprint of the data.
+        size, tree: how large the download is and what it must look like on disk.
+    """
+
+    name: str
+    title: str
+    kind: Literal["indoor", "outdoor", "mixed"]
+    splits: dict[Role, tuple[str, ...]]
+    grouping: Literal["scene", "scene_camera", "sensor", "none"]
+    valid_min_m: float
+    valid_max_m: float
+    depth: Literal["grid", "points"]
+    depth_scale: float
+    licence: Licence
+    homepage: str
+    citation: str
+    size: str
+    tree: str
+    depth_kind: Literal["z"] = "z"
+    cameras: tuple[str, ...] = ()
+    images: int | None = None
+    points_per_image: int | None = None
+    near_m: float = 0.05
+    max_canonical_edge: int | None = None
+    paper_constant_2m: float | None = None
+    source_split_images: dict[str, int] = field(default_factory=dict)
+    tags: Tags = field(default_factory=Tags)
+
+    @property
+    def roles(self) -> tuple[Role, ...]:
+        """The roles the dataset has, in the order of the card."""
+        return tuple(self.splits)
+
+
+@cache
+def builtin_card(name: str) -> DatasetCard:
+    """The card of a dataset that ships with the package."""
+    return load_toml(DatasetCard, files("depthvlm_bench.manifests") / "datasets" / f"{name}.toml")

@@ -1,0 +1,1 @@
+"""Raw trees to sets: plan, shards, index; and the checks before (doctor) and after (verify)."""

@@ -1,0 +1,83 @@
+"""The end of a conversion: manifest, points file, dataset.json and the mark of success, from the shards alone."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from depthvlm_bench.cards import DatasetCard, Role
+from depthvlm_bench.convert.plan import Plan
+from depthvlm_bench.records.files import write_json
+from depthvlm_bench.records.receipts import ShardReceipt, count_reasons, merge_counts
+from depthvlm_bench.records.schema import POINTS_COLUMNS, POINTS_SCHEMA
+from depthvlm_bench.records.writer import write_table
+from depthvlm_bench.sampling.manifest import MANIFEST_COLUMNS, manifest_hash, manifest_table, write_manifest
+
+
+def success_path(folder: Path, role: Role) -> Path:
+    """The file whose presence says that a split is whole."""
+    return folder / f"_SUCCESS-{role}"
+
+
+def manifest_path(folder: Path, role: Role) -> Path:
+    """Where a set's manifest lies."""
+    return folder / f"manifest-{role}.parquet"
+
+
+def read_columns(folder: Path, receipts: Sequence[ShardReceipt], columns: Sequence[str]) -> pa.Table:
+    """Some columns of all shards, in plan order."""
+    tables = [pq.read_table(folder / "data" / receipt.file, columns=list(columns)) for receipt in receipts]
+    return pa.concat_tables(tables)
+
+
+def finish(folder: Path, plan: Plan, card: DatasetCard, receipts: Sequence[ShardReceipt]) -> str:
+    """Write everything that describes the whole split, `_SUCCESS` last. Returns the manifest hash."""
+    role = plan.settings.role
+    manifest = manifest_table(read_columns(folder, receipts, MANIFEST_COLUMNS).to_pylist())
+    digest = manifest_hash(manifest)
+    write_manifest(manifest_path(folder, role), manifest)
+    if role == "eval":
+        points = read_columns(folder, receipts, POINTS_COLUMNS).select(POINTS_SCHEMA.names)
+        write_table(folder / f"points-{role}.parquet", points.cast(POINTS_SCHEMA))
+    _describe(folder, role, _split_entry(plan, card, receipts, manifest, digest))
+    write_json(success_path(folder, role), {"manifest_hash": digest, "shards": plan.shards})
+    return digest
+
+
+def _split_entry(
+    plan: Plan, card: DatasetCard, receipts: Sequence[ShardReceipt], manifest: pa.Table, digest: str
+) -> dict[str, Any]:
+    settings = plan.settings
+    skips = merge_counts([count_reasons(plan.skips), *(count_reasons(r.skips) for r in receipts)])
+    rows = sum(receipt.rows for receipt in receipts)
+    expected = card.images if settings.role == "eval" else None
+    points = sum(len(row or ()) for row in manifest.column("points").to_pylist())
+    return {
+        "source_split": settings.source_split,
+        "set_kind": settings.set_kind,
+        "sampling": settings.sampling,
+        "images": rows,
+        "points": points,
+        "images_of_the_full_set": expected,
+        "subset": expected is not None and rows < expected,
+        "replaced": plan.replaced,
+        "dropped": plan.dropped,
+        "skips": skips,
+        "shards": plan.shards,
+        "bytes": sum(receipt.bytes for receipt in receipts),
+        "manifest_hash": digest,
+        "options_hash": settings.hash,
+        "converter": settings.converter,
+        "options": settings.options,
+    }
+
+
+def _describe(folder: Path, role: Role, entry: dict[str, Any]) -> None:
+    """Put one split's entry into dataset.json, leaving the other split's as it is."""
+    path = folder / "dataset.json"
+    described = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    splits = described.get("splits", {}) | {role: entry}
+    write_json(path, {"schema": 1, "set": folder.name, "dataset": folder.name.split("@")[0], "splits": splits})

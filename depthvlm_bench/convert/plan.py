@@ -1,0 +1,262 @@
+"""The plan: which frames a split holds, in which shard, and (for evaluation) which pixels are asked."""
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from depthvlm_bench.cards import DatasetCard, Role, Tags
+from depthvlm_bench.config import from_mapping
+from depthvlm_bench.convert.settings import SetSettings
+from depthvlm_bench.errors import DataMissingError, DvbenchError, FrameError
+from depthvlm_bench.frames import DepthPoints, Frame, FrameRef, Skip, Source, Split, locator_json, scorable
+from depthvlm_bench.hashing import canonical_json, sha256_json
+from depthvlm_bench.progress import Progress
+from depthvlm_bench.records.codec import canonical_grid, point_rows
+from depthvlm_bench.records.receipts import codec_versions, count_reasons, reasons_text, shard_file
+from depthvlm_bench.records.schema import POINTS, TAGS
+from depthvlm_bench.records.writer import write_table
+from depthvlm_bench.sampling.draw import candidates, draw, draw_balanced, draw_keys
+from depthvlm_bench.sampling.pick import Pick, pick_images
+
+MIN_LIDAR_CANDIDATES = 50
+SHARD_BYTES = 256 * 2**20
+MAX_SHARD_ROWS = 1000
+# Bytes a pixel of what is stored, measured on photographs: lossless and q95 canonical, and source JPEG.
+EVAL_BYTES_PER_PIXEL, TRAIN_BYTES_PER_PIXEL, SOURCE_BYTES_PER_PIXEL = 1.2, 0.25, 0.3
+METADATA_KEY = b"dvbench"
+
+PLAN_SCHEMA = pa.schema(
+    [
+        ("row", pa.int64()),
+        ("shard", pa.int32()),
+        ("id", pa.string()),
+        ("scene", pa.string()),
+        ("camera", pa.string()),
+        ("frame", pa.string()),
+        ("time", pa.int64()),
+        ("group", pa.string()),
+        ("locator", pa.string()),
+        ("tags", TAGS),
+        ("points", POINTS),
+        ("points_balanced", POINTS),
+    ]
+)
+
+Points = list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class PlannedFrame:
+    """One row of the plan: a frame and, for evaluation, the points frozen for it."""
+
+    ref: FrameRef
+    points: Points | None = None
+    points_balanced: Points | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A split's frames in order, cut into shards of consecutive rows.
+
+    Attributes:
+        skips: what was left out while planning.
+        replaced, dropped: evaluation images that were substituted, and those that could not be.
+    """
+
+    settings: SetSettings
+    frames: tuple[PlannedFrame, ...]
+    shard_rows: int
+    skips: tuple[Skip, ...] = ()
+    replaced: int = 0
+    dropped: int = 0
+
+    @property
+    def shards(self) -> int:
+        """How many shards the plan has."""
+        return -(-len(self.frames) // self.shard_rows)
+
+    def shard(self, index: int) -> tuple[PlannedFrame, ...]:
+        """The frames of one shard."""
+        return self.frames[index * self.shard_rows : (index + 1) * self.shard_rows]
+
+    def shard_file(self, index: int) -> str:
+        """File name of one shard."""
+        return shard_file(self.settings.role, index, self.shards)
+
+    def shard_key(self, index: int) -> str:
+        """What a shard's receipt must carry: its rows, the settings, and the versions that encode them."""
+        rows = [_plan_row(frame) for frame in self.shard(index)]
+        return sha256_json({"rows": rows, "settings": asdict(self.settings), "versions": codec_versions()})
+
+
+def plan_path(folder: Path, role: Role) -> Path:
+    """Where a set's plan lies."""
+    return folder / f"plan-{role}.parquet"
+
+
+@contextmanager
+def frame_boundary(ref_id: str, skips: list[Skip]) -> Iterator[None]:
+    """The one place where a frame's failure, whatever it is, becomes a counted skip."""
+    try:
+        yield
+    except FrameError as error:
+        skips.append(Skip(ref_id, error.reason, error.detail))
+    except DvbenchError:
+        raise
+    except Exception as error:  # noqa: BLE001 - a reader may fail in any way on a broken file
+        skips.append(Skip(ref_id, "unreadable", f"{type(error).__name__}: {error}"))
+
+
+def index_frames(source: Source, split: Split, skips: list[Skip]) -> list[FrameRef]:
+    """All frames of a split in order; what the index itself leaves out is appended to `skips`."""
+    refs: list[FrameRef] = []
+    for item in source.index(split):
+        (skips if isinstance(item, Skip) else refs).append(item)  # type: ignore[arg-type]
+    return sorted(refs, key=lambda ref: ref.order_key)
+
+
+def draw_points(frame: Frame, card: DatasetCard, count: int, seed: str) -> tuple[Points, Points]:
+    """Both point lists of an evaluation frame; FrameError `no_valid_depth` where it has not enough pixels."""
+    pool = candidates(frame.depth, frame.camera, canonical_grid(frame, card), card.valid_min_m, card.valid_max_m)
+    wanted = max(count, MIN_LIDAR_CANDIDATES) if isinstance(frame.depth, DepthPoints) else count
+    if len(pool) < wanted:
+        raise FrameError("no_valid_depth", f"{len(pool)} valid pixels, {wanted} needed")
+    keys = draw_keys(frame.ref.dataset, frame.ref.id, len(pool), seed)
+    chosen, balanced = draw(pool, keys, count), draw_balanced(pool, keys, count)
+    if len(chosen) < count:
+        raise FrameError("no_valid_depth", f"{len(chosen)} distinct canonical pixels, {count} needed")
+    return point_rows(pool, chosen), point_rows(pool, balanced)
+
+
+def plan_evaluation(source: Source, card: DatasetCard, settings: SetSettings, progress: Progress) -> Plan:
+    """Choose images, read each candidate to the end, replace what fails, and freeze the points."""
+    skips: list[Skip] = []
+    refs = index_frames(source, settings.split, skips)
+    count, budget = settings.points_per_image, settings.images
+    if count is None or budget is None:
+        raise ValueError(f"{card.name}: the card gives no number of images or points")
+    drawn: dict[str, tuple[Points, Points]] = {}
+    with progress.stage("choosing images", min(budget, len(refs)), "image") as advance:
+
+        def eligible(ref: FrameRef) -> bool:
+            with frame_boundary(ref.id, skips):
+                frame = source.read(ref)
+                frame.picture.decode()
+                drawn[ref.id] = draw_points(frame, card, count, settings.seed)
+                advance(1)
+            return ref.id in drawn
+
+        pick = pick_images(refs, budget, eligible, settings.seed)
+    return _cut(settings, [PlannedFrame(r, *drawn[r.id]) for r in pick.refs], source, card, skips, pick)
+
+
+def plan_training(source: Source, card: DatasetCard, settings: SetSettings) -> Plan:
+    """All frames of the split (or a balanced choice of `images`); what cannot be read is skipped in its shard."""
+    skips: list[Skip] = []
+    refs = index_frames(source, settings.split, skips)
+    if settings.images is not None:
+        refs = pick_images(refs, settings.images, lambda _ref: True, settings.seed).refs
+    return _cut(settings, [PlannedFrame(ref) for ref in refs], source, card, skips, Pick())
+
+
+def _cut(
+    settings: SetSettings,
+    frames: Sequence[PlannedFrame],
+    source: Source,
+    card: DatasetCard,
+    skips: list[Skip],
+    pick: Pick,
+) -> Plan:
+    if not frames:
+        raise DataMissingError(
+            f"{card.name}: no usable frame in split {settings.source_split}",
+            why=f"left out: {reasons_text(count_reasons(skips))}"
+            + (f"; the first: {skips[0].id}: {skips[0].detail}" if skips else "; its index is empty"),
+            next_step=f"dvbench doctor {card.name} --root ... shows what the tree lacks",
+        )
+    rows = default_shard_rows((frame.ref for frame in frames), source, card, settings.role)
+    return Plan(settings, tuple(frames), rows, tuple(skips), pick.replaced, pick.dropped)
+
+
+def default_shard_rows(refs: Iterable[FrameRef], source: Source, card: DatasetCard, role: Role) -> int:
+    """Rows that make a shard of about 256 MB, from the first frame that can be read; 1 to 1,000."""
+    for ref in refs:
+        ignored: list[Skip] = []
+        with frame_boundary(ref.id, ignored):
+            frame = source.read(ref)
+            grid = canonical_grid(frame, card)
+            canonical, native = grid.width * grid.height, frame.camera.width * frame.camera.height
+            if role == "eval":
+                size = EVAL_BYTES_PER_PIXEL * canonical + SOURCE_BYTES_PER_PIXEL * native
+            else:
+                size = TRAIN_BYTES_PER_PIXEL * canonical if grid.shrinks else SOURCE_BYTES_PER_PIXEL * native
+            return max(1, min(MAX_SHARD_ROWS, int(SHARD_BYTES / size)))
+    return MAX_SHARD_ROWS
+
+
+def require_valid_depth(frame: Frame, card: DatasetCard) -> None:
+    """FrameError `no_valid_depth` for a training frame that would supervise nothing."""
+    if not scorable(frame.depth, card.valid_min_m, card.valid_max_m).any():
+        raise FrameError("no_valid_depth", f"no depth within {card.valid_min_m}-{card.valid_max_m} m")
+
+
+def write_plan(folder: Path, plan: Plan) -> None:
+    """Write plan-<role>.parquet; its metadata hold the settings, so that a resumed run knows what it resumes."""
+    rows = [
+        {"row": number, "shard": number // plan.shard_rows} | _plan_row(frame)
+        for number, frame in enumerate(plan.frames)
+    ]
+    header = {
+        "settings": asdict(plan.settings),
+        "shard_rows": plan.shard_rows,
+        "skips": [asdict(skip) for skip in plan.skips],
+        "replaced": plan.replaced,
+        "dropped": plan.dropped,
+    }
+    schema = PLAN_SCHEMA.with_metadata({METADATA_KEY: canonical_json(header).encode()})
+    write_table(plan_path(folder, plan.settings.role), pa.Table.from_pylist(rows, schema))
+
+
+def read_plan(folder: Path, role: Role) -> Plan | None:
+    """The plan of an earlier run, or None."""
+    path = plan_path(folder, role)
+    if not path.is_file():
+        return None
+    table = pq.read_table(path)
+    header = json.loads(table.schema.metadata[METADATA_KEY])
+    settings = from_mapping(SetSettings, header["settings"], path)
+    frames = tuple(
+        PlannedFrame(_ref(row, settings), row["points"], row["points_balanced"]) for row in table.to_pylist()
+    )
+    skips = tuple(Skip(**skip) for skip in header["skips"])
+    return Plan(settings, frames, header["shard_rows"], skips, header["replaced"], header["dropped"])
+
+
+def _plan_row(frame: PlannedFrame) -> dict[str, Any]:
+    ref = frame.ref
+    names = ("id", "scene", "camera", "frame", "time", "group")
+    row: dict[str, Any] = {name: getattr(ref, name) for name in names}
+    row |= {"locator": locator_json(ref), "tags": asdict(ref.tags)}
+    return row | {"points": frame.points, "points_balanced": frame.points_balanced}
+
+
+def _ref(row: Mapping[str, Any], settings: SetSettings) -> FrameRef:
+    return FrameRef(
+        dataset=settings.dataset,
+        split=settings.split,
+        scene=row["scene"],
+        camera=row["camera"],
+        frame=row["frame"],
+        time=row["time"],
+        group=row["group"],
+        locator=json.loads(row["locator"]),
+        tags=Tags(**row["tags"]),
+    )
+
+

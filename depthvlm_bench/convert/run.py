@@ -1,0 +1,229 @@
+"""A conversion from beginning to end: resolve the split, plan, write what is missing, finish."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from depthvlm_bench.cards import DatasetCard, Role
+from depthvlm_bench.convert.finish import finish, success_path
+from depthvlm_bench.convert.plan import (
+    Plan,
+    plan_evaluation,
+    plan_path,
+    plan_training,
+    read_plan,
+    write_plan,
+)
+from depthvlm_bench.convert.settings import (
+    ChosenSplit,
+    SetSettings,
+    check_disjoint,
+    choose_split,
+    make_settings,
+    set_folder,
+)
+from depthvlm_bench.convert.shards import convert_shard
+from depthvlm_bench.errors import CheckError, DataMissingError, UsageError
+from depthvlm_bench.frames import Converter, Source
+from depthvlm_bench.progress import Progress
+from depthvlm_bench.records.files import sweep_temporaries
+from depthvlm_bench.records.receipts import (
+    ShardReceipt,
+    count_reasons,
+    merge_counts,
+    read_receipt,
+    reasons_text,
+)
+
+
+@dataclass(frozen=True)
+class ConvertRequest:
+    """What the user asked for.
+
+    Attributes:
+        root: the raw tree.
+        data: the folder that holds set folders.
+        options: the converter's own options, as its options_type.
+        limit: at most this many images.
+        shard_rows: rows a shard; null: from the size of the first picture.
+        max_skip_share: a training split with a larger share of skipped frames is not finished.
+        replan: forget an earlier plan and its shards.
+    """
+
+    root: Path
+    data: Path
+    role: Role = "eval"
+    options: object = None
+    source_split: str | None = None
+    allow_overlap: bool = False
+    limit: int | None = None
+    keep_source_image: bool = True
+    shard_rows: int | None = None
+    max_skip_share: float = 0.01
+    replan: bool = False
+
+
+@dataclass(frozen=True)
+class ConvertSummary:
+    """What a conversion did."""
+
+    set_name: str
+    folder: Path
+    settings: SetSettings
+    images: int
+    images_of_the_full_set: int | None
+    shards: int
+    shards_resumed: int
+    plan_resumed: bool
+    replaced: int
+    dropped: int
+    skips: dict[str, int]
+    bytes: int
+    manifest_hash: str
+
+    @property
+    def subset(self) -> bool:
+        """Whether the set holds fewer images than the full evaluation set."""
+        return self.images_of_the_full_set is not None and self.images < self.images_of_the_full_set
+
+
+def open_source(converter: Converter, root: Path, options: object = None) -> Source:
+    """Open a raw tree; DataMissingError where the folder does not exist."""
+    if not root.is_dir():
+        raise DataMissingError(
+            f"no raw {converter.card.name} tree",
+            where=root,
+            why="the folder does not exist",
+            next_step=f"dvbench datasets {converter.card.name} says where to get it",
+        )
+    return converter.open(root, options if options is not None else converter.options_type())
+
+
+def plan_split(
+    converter: Converter, request: ConvertRequest, source: Source, progress: Progress
+) -> tuple[ChosenSplit, SetSettings, Plan, bool]:
+    """Resolve the split and plan it, or take up the plan of an earlier run (last item: whether so)."""
+    card = converter.card
+    chosen = choose_split(card, source, request.role, request.source_split, allow_overlap=request.allow_overlap)
+    check_disjoint(card, source, chosen)
+    settings = make_settings(
+        converter,
+        chosen.split,
+        chosen.set_kind,
+        request.options if request.options is not None else converter.options_type(),
+        limit=request.limit,
+        keep_source_image=request.keep_source_image,
+    )
+    folder = set_folder(request.data, chosen.set_name)
+    earlier = None if request.replan else read_plan(folder, request.role)
+    if earlier is not None:
+        _require_same(earlier, settings, request, folder)
+        return chosen, settings, earlier, True
+    if request.role == "eval":
+        plan = plan_evaluation(source, card, settings, progress)
+    else:
+        plan = plan_training(source, card, settings)
+    return chosen, settings, replace(plan, shard_rows=request.shard_rows or plan.shard_rows), False
+
+
+def convert(converter: Converter, request: ConvertRequest, progress: Progress) -> ConvertSummary:
+    """Convert one split of one dataset, resuming what an earlier run of the same command left.
+
+    Raises:
+        DvbenchError: one of its family for each fault a user can act on; finished shards are kept.
+    """
+    source = open_source(converter, request.root, request.options)
+    try:
+        chosen, settings, plan, resumed = plan_split(converter, request, source, progress)
+        folder = set_folder(request.data, chosen.set_name)
+        if not resumed:
+            _clear(folder, request.role)
+            write_plan(folder, plan)
+        sweep_temporaries(folder)
+        return _write(converter.card, folder, plan, source, request, progress, resumed)
+    finally:
+        source.close()
+
+
+def _write(
+    card: DatasetCard,
+    folder: Path,
+    plan: Plan,
+    source: Source,
+    request: ConvertRequest,
+    progress: Progress,
+    plan_resumed: bool,
+) -> ConvertSummary:
+    receipts: list[ShardReceipt] = []
+    missing = 0
+    with progress.stage(f"writing {folder.name} {plan.settings.role}", len(plan.frames), "image") as advance:
+        for index in range(plan.shards):
+            receipt = read_receipt(folder, plan.shard_file(index))
+            if receipt is None or not receipt.holds(folder, plan.shard_key(index)):
+                success_path(folder, request.role).unlink(missing_ok=True)
+                receipt = convert_shard(plan, index, source, card, folder)
+                missing += 1
+            receipts.append(receipt)
+            advance(len(plan.shard(index)))
+    skips = merge_counts([count_reasons(plan.skips), *(count_reasons(r.skips) for r in receipts)])
+    _check_skip_share(plan, receipts, skips, request)
+    return ConvertSummary(
+        set_name=folder.name,
+        folder=folder,
+        settings=plan.settings,
+        images=sum(receipt.rows for receipt in receipts),
+        images_of_the_full_set=card.images if request.role == "eval" else None,
+        shards=plan.shards,
+        shards_resumed=plan.shards - missing,
+        plan_resumed=plan_resumed,
+        replaced=plan.replaced,
+        dropped=plan.dropped,
+        skips=skips,
+        bytes=sum(receipt.bytes for receipt in receipts),
+        manifest_hash=finish(folder, plan, card, receipts),
+    )
+
+
+def _check_skip_share(
+    plan: Plan, receipts: Sequence[ShardReceipt], skips: dict[str, int], request: ConvertRequest
+) -> None:
+    left_out = sum(skips.values())
+    kept = sum(receipt.rows for receipt in receipts)
+    share = left_out / max(1, left_out + kept)
+    if plan.settings.role == "train" and share > request.max_skip_share:
+        raise CheckError(
+            f"{share:.1%} of the training frames were left out, more than {request.max_skip_share:.1%}",
+            where=set_folder(request.data, plan.settings.dataset),
+            why=f"{reasons_text(skips)} ({kept} frames kept; the receipts name each)",
+            next_step="mend the raw tree and run again, or raise --max-skip-share",
+        )
+
+
+def _require_same(earlier: Plan, settings: SetSettings, request: ConvertRequest, folder: Path) -> None:
+    """Refuse to resume a plan that was made for something else, naming what differs."""
+    before, now = asdict(earlier.settings), asdict(settings)
+    differs = [f"{name} {_short(before[name])} -> {_short(now[name])}" for name in now if before[name] != now[name]]
+    if request.shard_rows not in (None, earlier.shard_rows):
+        differs.append(f"shard_rows {earlier.shard_rows} -> {request.shard_rows}")
+    if differs:
+        raise UsageError(
+            "this folder holds a set that was made with other settings",
+            where=folder,
+            why="; ".join(differs),
+            next_step="--replan makes it anew, --out FOLDER puts the new one elsewhere",
+        )
+
+
+def _short(value: Any) -> str:  # noqa: ANN401 - any setting
+    text = str(value)
+    return text if len(text) <= 24 else text[:12] + "..."
+
+
+def _clear(folder: Path, role: Role) -> None:
+    """Remove an earlier version of the split (its plan was rejected or never finished being written)."""
+    success_path(folder, role).unlink(missing_ok=True)
+    for path in [*(folder / "data").glob(f"{role}-*.parquet"), *(folder / "receipts").glob(f"{role}-*.json")]:
+        path.unlink()
+    plan_path(folder, role).unlink(missing_ok=True)
+

@@ -1,0 +1,181 @@
+"""What a set is: its split, kind, name, and everything that decides its content."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from depthvlm_bench.cards import DatasetCard, Role
+from depthvlm_bench.errors import CheckError, DataMissingError, UsageError, unknown_name
+from depthvlm_bench.frames import Converter, Source, Split
+from depthvlm_bench.hashing import sha256_json
+from depthvlm_bench.records.codec import RecordSpec
+from depthvlm_bench.records.pictures import BACKEND
+from depthvlm_bench.records.prompts import DENSE_PROMPT, load_prompt
+from depthvlm_bench.records.receipts import RECORD_VERSION
+from depthvlm_bench.sampling.draw import SEED
+
+
+@dataclass(frozen=True)
+class SetSettings:
+    """Everything that decides which records a set holds and what is in them; hashed into records and receipts.
+
+    Attributes:
+        images: budget of an evaluation split, or a limit on a training split; null: all.
+        points_per_image: null for training splits.
+        manifest_hash: the manifest a set is rebuilt from; null: freshly sampled.
+    """
+
+    dataset: str
+    converter: str
+    card_hash: str
+    role: Role
+    source_split: str
+    set_kind: str
+    options: dict[str, Any]
+    images: int | None
+    points_per_image: int | None
+    keep_source_image: bool
+    manifest_hash: str | None = None
+    sampling: str = "strict"
+    seed: str = SEED
+    prompt_id: str = DENSE_PROMPT
+    prompt_hash: str = ""
+    backend: str = BACKEND
+    record_version: int = RECORD_VERSION
+
+    @property
+    def hash(self) -> str:
+        """What records carry as options_hash."""
+        return sha256_json(self)
+
+    @property
+    def split(self) -> Split:
+        """The split that is converted."""
+        return Split(self.role, self.source_split)
+
+    def record_spec(self, card: DatasetCard) -> RecordSpec:
+        """What all records of the set have in common."""
+        return RecordSpec(card, self.set_kind, self.keep_source_image, self.converter, self.hash, self.prompt_id)
+
+
+def make_settings(
+    converter: Converter,
+    split: Split,
+    set_kind: str,
+    options: object,
+    *,
+    limit: int | None,
+    keep_source_image: bool,
+    manifest_hash: str | None = None,
+) -> SetSettings:
+    """The settings of a set from its converter, split and the user's choices."""
+    card = converter.card
+    evaluation = split.role == "eval"
+    budget = card.images if evaluation else None
+    return SetSettings(
+        dataset=card.name,
+        converter=f"{card.name}/{converter.version}",
+        card_hash=sha256_json(card),
+        role=split.role,
+        source_split=split.source,
+        set_kind=set_kind,
+        options=asdict(options),  # type: ignore[call-overload]  # a dataclass by the converter's contract
+        images=min(n for n in (limit, budget) if n is not None) if (limit or budget) else None,
+        points_per_image=card.points_per_image if evaluation else None,
+        keep_source_image=keep_source_image,
+        manifest_hash=manifest_hash,
+        prompt_hash=load_prompt(DENSE_PROMPT).hash,
+    )
+
+
+@dataclass(frozen=True)
+class ChosenSplit:
+    """The split that will be converted, and under which name."""
+
+    split: Split
+    set_kind: str
+    set_name: str
+
+
+def choose_split(
+    card: DatasetCard, source: Source, role: Role, source_split: str | None, *, allow_overlap: bool
+) -> ChosenSplit:
+    """Resolve a role to a source split of this tree.
+
+    Args:
+        role: eval or train.
+        source_split: the user's own choice, else the first present one of the card's.
+        allow_overlap: whether an evaluation set may come from a training split (kind `overlap`).
+
+    Raises:
+        UsageError: the dataset has no such role or split, or overlap was not allowed.
+        DataMissingError: no frame of it is in this tree.
+    """
+    if role not in card.splits:
+        only = " and ".join(card.splits)
+        raise UsageError(f"{card.name} has no {role} split", why=f"it is used for {only} only")
+    present = list(source.source_splits())
+    there = ", ".join(present) or "no known split"
+    if source_split is not None:
+        kind = _kind_of(card, role, source_split, allow_overlap=allow_overlap)
+        if source_split not in present:
+            raise DataMissingError(f"{card.name}: split {source_split} is not in this tree", why=f"it has {there}")
+        return ChosenSplit(Split(role, source_split), kind, f"{card.name}@{source_split}")
+    for candidate in card.splits[role]:
+        if candidate in present:
+            return ChosenSplit(Split(role, candidate), "strict", card.name)
+    look = next((name for name in present if role == "eval"), None)
+    raise DataMissingError(
+        f"{card.name}: no {role} split in this tree",
+        why=f"looked for {', '.join(card.splits[role])}; it has {there}",
+        next_step=f"add one of them, or for an unranked look: --source-split {look} --allow-overlap"
+        if look
+        else f"dvbench datasets {card.name} shows the expected tree",
+    )
+
+
+def _kind_of(card: DatasetCard, role: Role, source_split: str, *, allow_overlap: bool) -> str:
+    known = [name for names in card.splits.values() for name in names]
+    if source_split not in known:
+        raise unknown_name(f"split of {card.name}", source_split, known)
+    if source_split in card.splits[role]:
+        return "strict"
+    if role == "train":
+        raise UsageError(
+            f"{card.name}: {source_split} is an evaluation split",
+            why="a training set from it would make every score on it worthless",
+        )
+    if not allow_overlap:
+        raise UsageError(
+            f"{card.name}: {source_split} is a training split",
+            why="a score on it cannot be ranked",
+            next_step="add --allow-overlap to make a set that is marked `overlap` and shown unranked",
+        )
+    return "overlap"
+
+
+def check_disjoint(card: DatasetCard, source: Source, chosen: ChosenSplit) -> None:
+    """Refuse a split that shares scenes with the split this tree would give the other role.
+
+    Raises:
+        CheckError: naming the shared scenes.
+    """
+    if chosen.set_kind == "overlap":
+        return
+    other: Role = "train" if chosen.split.role == "eval" else "eval"
+    present = source.source_splits()
+    opposite = next((name for name in card.splits.get(other, ()) if name in present), None)
+    if opposite is None:
+        return
+    shared = sorted(set(source.scenes(chosen.split.source)) & set(source.scenes(opposite)))
+    if shared:
+        raise CheckError(
+            f"{card.name}: {chosen.split.source} and {opposite} share {len(shared)} scenes",
+            why=f"training and evaluation would overlap: {', '.join(shared[:5])}",
+            next_step="mend the split lists of the raw tree",
+        )
+
+
+def set_folder(data: Path, name: str) -> Path:
+    """The folder of a set under the data folder."""
+    return data / name

@@ -1,0 +1,63 @@
+"""One shard: a pure function of its plan rows, the settings and the raw tree."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from depthvlm_bench.cards import DatasetCard
+from depthvlm_bench.convert.plan import Plan, PlannedFrame, frame_boundary, require_valid_depth
+from depthvlm_bench.errors import PartialError
+from depthvlm_bench.frames import Skip, Source
+from depthvlm_bench.hashing import sha256_file
+from depthvlm_bench.records.codec import encode_record
+from depthvlm_bench.records.receipts import ShardReceipt
+from depthvlm_bench.records.writer import write_rows
+
+
+def convert_shard(plan: Plan, index: int, source: Source, card: DatasetCard, folder: Path) -> ShardReceipt:
+    """Read, encode and write the frames of one shard; its receipt is written last.
+
+    Args:
+        plan: the split's plan.
+        index: which shard.
+        source: the raw tree.
+        card: the dataset's card.
+        folder: the set's folder.
+
+    Raises:
+        PartialError: an evaluation frame that could be read while planning no longer can.
+    """
+    skips: list[Skip] = []
+    path = folder / "data" / plan.shard_file(index)
+    written = write_rows(path, _records(plan, plan.shard(index), source, card, skips))
+    receipt = ShardReceipt(
+        key=plan.shard_key(index),
+        file=path.name,
+        rows=written,
+        sha256=sha256_file(path),
+        bytes=path.stat().st_size,
+        skips=tuple(skips),
+    )
+    receipt.write(folder)
+    return receipt
+
+
+def _records(
+    plan: Plan, frames: tuple[PlannedFrame, ...], source: Source, card: DatasetCard, skips: list[Skip]
+) -> Iterator[dict[str, Any]]:
+    spec = plan.settings.record_spec(card)
+    for planned in frames:
+        record = None
+        with frame_boundary(planned.ref.id, skips):
+            frame = source.read(planned.ref)
+            require_valid_depth(frame, card)
+            record = encode_record(frame, spec, planned.points, planned.points_balanced)
+        if record is not None:
+            yield record
+        elif plan.settings.role == "eval":
+            raise PartialError(
+                "a frame that was planned for evaluation can no longer be read",
+                where=planned.ref.id,
+                why=f"{skips[-1].reason}: {skips[-1].detail}",
+                next_step="restore the file and run again, or plan anew with --replan",
+            )

@@ -1,0 +1,306 @@
+"""What a converter hands over: frame references, frames with their depth, and the contracts of a source."""
+
+import hashlib
+import io
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol, Self
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from depthvlm_bench.cards import DatasetCard, Role, Tags
+from depthvlm_bench.conventions import FLAG_OCCLUSION_SUSPECT, UINT16_MAX, BoolArray, FloatArray
+from depthvlm_bench.errors import FrameError, SkipReason
+from depthvlm_bench.geometry.camera import PinholeCamera
+from depthvlm_bench.geometry.grids import PixelAffine
+from depthvlm_bench.geometry.lidar import Projection, occlusion_suspects
+
+UInt16Array = npt.NDArray[np.uint16]
+UInt8Array = npt.NDArray[np.uint8]
+
+POINT_DEPTH_SCALE = 256.0
+FINE_UV_STEP_PX, COARSE_UV_STEP_PX = 1 / 16, 1 / 8
+FINE_UV_MAX_SIZE_PX = 4095
+
+
+@dataclass(frozen=True)
+class Split:
+    """A split as asked for: our role, filled from one of the dataset's own splits."""
+
+    role: Role
+    source: str
+
+
+@dataclass(frozen=True)
+class FrameRef:
+    """One frame of a raw tree, by name; made without opening a picture.
+
+    Attributes:
+        time: integer that orders the frames of a scene (time stamp or index, unit of the dataset).
+        camera, scene: '' where the dataset has one camera, or scenes are unknown.
+        group: what the image budget is balanced over.
+        locator: small JSON with all that `Source.read` needs (relative POSIX paths, pose, K where cheap).
+        tags: what is known of this frame beyond the card's tags.
+    """
+
+    dataset: str
+    split: Split
+    scene: str
+    camera: str
+    frame: str
+    time: int
+    group: str
+    locator: Mapping[str, Any]
+    tags: Tags = field(default_factory=Tags)
+
+    @property
+    def id(self) -> str:
+        """The record's name, 'dataset/split/scene/camera/frame', with '-' for empty parts."""
+        return "/".join([self.dataset, self.split.role, self.scene or "-", self.camera or "-", self.frame])
+
+    @property
+    def order_key(self) -> tuple[str, int, str, str]:
+        """(scene, time, camera, frame): one sweep serves its cameras in a row."""
+        return (self.scene, self.time, self.camera, self.frame)
+
+
+@dataclass(frozen=True)
+class Skip:
+    """Something that was left out, under one of the closed list of reasons."""
+
+    id: str
+    reason: SkipReason
+    detail: str
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A source picture: its file bytes, decoded on demand. EXIF rotation is never applied.
+
+    Attributes:
+        encoded: the file's bytes.
+        path: where it came from, relative to the raw tree's root, POSIX.
+    """
+
+    encoded: bytes
+    path: str
+
+    @cached_property
+    def size(self) -> tuple[int, int]:
+        """(width, height) from the header; FrameError `unreadable` if it is not a picture."""
+        try:
+            with Image.open(io.BytesIO(self.encoded)) as image:
+                return image.size
+        except (OSError, ValueError, SyntaxError) as error:
+            raise FrameError("unreadable", f"{self.path}: {error}") from error
+
+    @cached_property
+    def sha256(self) -> str:
+        """Hash of the file bytes."""
+        return hashlib.sha256(self.encoded).hexdigest()
+
+    def decode(self) -> Image.Image:
+        """RGB pixels without metadata; FrameError `unreadable` if truncated or broken."""
+        try:
+            with Image.open(io.BytesIO(self.encoded)) as image:
+                rgb = image.convert("RGB")
+        except (OSError, ValueError, SyntaxError) as error:
+            raise FrameError("unreadable", f"{self.path}: {error}") from error
+        rgb.info.clear()
+        return rgb
+
+
+@dataclass(frozen=True, eq=False)
+class DepthGrid:
+    """Depth on its own raster.
+
+    Attributes:
+        values: (h, w) uint16, 0 = invalid, official masks and invalid codes already applied.
+        depth_scale: units a metre; depth in metres is values / depth_scale.
+        source_from_depth: depth pixel -> source picture coordinates.
+        source_png: PNG bytes that decode to exactly `values`, or None where there are none.
+    """
+
+    values: UInt16Array
+    depth_scale: float
+    source_from_depth: PixelAffine
+    source_png: bytes | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse anything but a uint16 raster (ValueError)."""
+        if self.values.ndim != 2 or self.values.dtype != np.uint16:
+            raise ValueError(f"expected (h, w) uint16, got {self.values.shape} {self.values.dtype}")
+
+    @classmethod
+    def from_metres(cls, depth_m: npt.ArrayLike, depth_scale: float, source_from_depth: PixelAffine) -> Self:
+        """Quantise a float depth map (h, w), metres, round half up; non-finite, non-positive and too far -> 0."""
+        metres = np.asarray(depth_m, dtype=np.float64)
+        usable = np.isfinite(metres) & (metres > 0)
+        raw = np.floor(np.where(usable, metres, 0.0) * depth_scale + 0.5)
+        values = np.where(raw <= UINT16_MAX, raw, 0).astype(np.uint16)
+        return cls(values, depth_scale, source_from_depth)
+
+    @property
+    def depth_m(self) -> FloatArray:
+        """(h*w,) float64 depths, row-major, 0 where invalid."""
+        return self.values.ravel().astype(np.float64) / self.depth_scale
+
+    def source_pixels(self) -> tuple[FloatArray, FloatArray]:
+        """(h*w,) source coordinates of the grid's pixel centres, row-major."""
+        height, width = self.values.shape
+        v, u = np.divmod(np.arange(height * width), width)
+        return self.source_from_depth.apply(u, v)
+
+    @property
+    def flags(self) -> UInt8Array:
+        """(h*w,) point flags; grids define none."""
+        return np.zeros(self.values.size, dtype=np.uint8)
+
+
+@dataclass(frozen=True, eq=False)
+class DepthPoints:
+    """LiDAR depth as a point list in the source picture, at most one point a pixel, row-major.
+
+    Attributes:
+        u_raw, v_raw: (N,) uint16; u = u_raw * uv_step_px - 0.5 keeps the pixel of the measured coordinate.
+        z_raw: (N,) uint16; depth in metres is z_raw / depth_scale.
+        flags: (N,) uint8, bits as in conventions.
+        uv_step_px: 1/16, or 1/8 for pictures above 4,095 px.
+    """
+
+    u_raw: UInt16Array
+    v_raw: UInt16Array
+    z_raw: UInt16Array
+    flags: UInt8Array
+    uv_step_px: float
+    depth_scale: float = POINT_DEPTH_SCALE
+
+    @classmethod
+    def from_projection(cls, projection: Projection, camera: PinholeCamera) -> Self:
+        """Quantise projected points and flag the occlusion suspects among them; depth beyond uint16 is dropped."""
+        fine = max(camera.width, camera.height) <= FINE_UV_MAX_SIZE_PX
+        step = FINE_UV_STEP_PX if fine else COARSE_UV_STEP_PX
+        raw = np.floor((np.array([projection.u_px, projection.v_px]) + 0.5) / step)
+        z_raw = np.floor(projection.depth_m * POINT_DEPTH_SCALE + 0.5)
+        kept = (z_raw >= 1) & (z_raw <= UINT16_MAX)
+        (u_raw, v_raw), z_raw = raw[:, kept].astype(np.uint16), z_raw[kept].astype(np.uint16)
+        points = cls(u_raw, v_raw, z_raw, np.zeros(len(z_raw), np.uint8), step)
+        u, v = points.source_pixels()
+        points.flags[occlusion_suspects(u, v, points.depth_m)] |= FLAG_OCCLUSION_SUSPECT
+        return points
+
+    @property
+    def depth_m(self) -> FloatArray:
+        """(N,) float64 depths."""
+        return self.z_raw.astype(np.float64) / self.depth_scale
+
+    def source_pixels(self) -> tuple[FloatArray, FloatArray]:
+        """(N,) source coordinates."""
+        return self.u_raw * self.uv_step_px - 0.5, self.v_raw * self.uv_step_px - 0.5
+
+
+Depth = DepthGrid | DepthPoints
+
+
+def scorable(depth: Depth, valid_min_m: float, valid_max_m: float) -> BoolArray:
+    """Which depths may be asked or scored: in the inclusive range and no occlusion suspect; (N,) bool."""
+    metres = depth.depth_m
+    in_range = (metres > 0) & (metres >= valid_min_m) & (metres <= valid_max_m)
+    return in_range & ((depth.flags & FLAG_OCCLUSION_SUSPECT) == 0)
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One frame as read: picture, camera and depth, before any resizing.
+
+    Attributes:
+        camera: intrinsics of the source frame (undistorted, source size).
+        camera_assumed: whether part of the intrinsics was assumed rather than read.
+        extra: small JSON kept in the record (times, dt, ego shift, masks applied).
+    """
+
+    ref: FrameRef
+    picture: Picture
+    camera: PinholeCamera
+    depth: Depth
+    camera_assumed: bool = False
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuse a camera that is not the picture's (FrameError size_mismatch)."""
+        if self.picture.size != (self.camera.width, self.camera.height):
+            raise FrameError(
+                "size_mismatch",
+                f"{self.picture.path}: picture is {self.picture.size}, "
+                f"camera says {(self.camera.width, self.camera.height)}",
+            )
+
+
+@dataclass(frozen=True)
+class LayoutItem:
+    """One thing a raw tree must or may hold, as found: for `doctor`."""
+
+    pattern: str
+    found: int
+    required: bool = True
+    note: str = ""
+
+
+class Source(Protocol):
+    """A raw tree opened for reading. It owns its caches (per log or scene) and is used by one process."""
+
+    def source_splits(self) -> Sequence[str]:
+        """The dataset's own splits that this tree has frames of."""
+        ...
+
+    def scenes(self, source_split: str) -> Iterable[str]:
+        """Scene names of a source split, cheaply; empty where scenes are unknown."""
+        ...
+
+    def index(self, split: Split) -> Iterator[FrameRef | Skip]:
+        """Stream the frames of a split, in any order, without opening pictures; what is missing is a Skip."""
+        ...
+
+    def read(self, ref: FrameRef) -> Frame:
+        """Read one frame; raises FrameError with its reason where that cannot be."""
+        ...
+
+    def layout(self) -> Iterable[LayoutItem]:
+        """What of the expected tree is there."""
+        ...
+
+    def close(self) -> None:
+        """Let go of files and caches."""
+        ...
+
+
+@dataclass(frozen=True)
+class NoOptions:
+    """For converters that leave no choice."""
+
+
+@dataclass(frozen=True)
+class Converter:
+    """How one dataset is read.
+
+    Attributes:
+        card: the dataset's card.
+        open: (root, options) -> Source; raises DataMissingError where the tree is not one of this dataset.
+        options_type: frozen dataclass of the reader's own options, hashed into the receipts.
+        version: raised whenever the same raw tree yields other records.
+    """
+
+    card: DatasetCard
+    open: Callable[[Path, Any], Source]
+    options_type: type = NoOptions
+    version: int = 1
+
+
+def locator_json(ref: FrameRef) -> str:
+    """The locator as it is kept in the plan."""
+    return json.dumps(ref.locator, sort_keys=True, separators=(",", ":"))

@@ -1,0 +1,202 @@
+"""Frames to records and back: one row of the schema, encoded and decoded in one place."""
+
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from depthvlm_bench.cards import DatasetCard, Tags
+from depthvlm_bench.conventions import IntArray
+from depthvlm_bench.errors import FrameError
+from depthvlm_bench.frames import Depth, DepthGrid, DepthPoints, Frame
+from depthvlm_bench.geometry.camera import PinholeCamera
+from depthvlm_bench.geometry.grids import PixelAffine, ViewGrid, focal_grid
+from depthvlm_bench.records.pictures import (
+    decode_depth_png,
+    encode_depth_png,
+    encode_jpeg,
+    encode_png,
+    pixels_sha256,
+    render,
+)
+from depthvlm_bench.records.prompts import load_prompt
+from depthvlm_bench.records.schema import COLUMNS
+from depthvlm_bench.sampling.draw import Candidates
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class RecordSpec:
+    """What all records of one set have in common.
+
+    Attributes:
+        set_kind: strict, compat, published or overlap.
+        keep_source_image: whether evaluation records carry the source bytes beside the canonical picture.
+        converter: name/version of the reader.
+        options_hash: hash of everything that decides the set's content.
+    """
+
+    card: DatasetCard
+    set_kind: str
+    keep_source_image: bool
+    converter: str
+    options_hash: str
+    prompt_id: str
+
+
+def canonical_grid(frame: Frame, card: DatasetCard) -> ViewGrid:
+    """How the frame's canonical picture is made."""
+    camera = frame.camera
+    return focal_grid(camera.width, camera.height, camera.fx_px, max_edge=card.max_canonical_edge)
+
+
+def encode_record(
+    frame: Frame, spec: RecordSpec, points: Sequence[Row] | None, points_balanced: Sequence[Row] | None
+) -> Row:
+    """One row of the schema; columns that do not apply are None.
+
+    Raises:
+        FrameError: the picture cannot be decoded, or no depth is valid.
+    """
+    grid = canonical_grid(frame, spec.card)
+    row: Row = dict.fromkeys(name for name, _ in COLUMNS)
+    row |= _identity(frame, spec) | _picture(frame, grid, spec) | _depth(frame.depth, spec.card)
+    prompt = load_prompt(spec.prompt_id)
+    row |= {"prompt_id": prompt.id, "messages": prompt.messages(), "answer": prompt.answer}
+    return row | {"points": points, "points_balanced": points_balanced}
+
+
+def _identity(frame: Frame, spec: RecordSpec) -> Row:
+    ref = frame.ref
+    known = {name: value for name, value in asdict(ref.tags).items() if value is not None}
+    return {
+        "id": ref.id,
+        "dataset": ref.dataset,
+        "split": ref.split.role,
+        "source_split": ref.split.source,
+        "scene": ref.scene or "-",
+        "camera": ref.camera or "-",
+        "frame": ref.frame,
+        "source_path": frame.picture.path,
+        "tags": asdict(spec.card.tags) | known,
+        "set_kind": spec.set_kind,
+        "converter": spec.converter,
+        "options_hash": spec.options_hash,
+        "extra": json.dumps(frame.extra, sort_keys=True),
+    }
+
+
+def _picture(frame: Frame, grid: ViewGrid, spec: RecordSpec) -> Row:
+    canonical, source = frame.camera.seen_through(grid), frame.camera
+    return _pixels(frame, grid, spec.keep_source_image) | {
+        "width": canonical.width,
+        "height": canonical.height,
+        "fx": canonical.fx_px,
+        "fy": canonical.fy_px,
+        "cx": canonical.cx_px,
+        "cy": canonical.cy_px,
+        "full_width": grid.full_width,
+        "full_height": grid.full_height,
+        "crop_left": grid.left,
+        "crop_top": grid.top,
+        "source_width": source.width,
+        "source_height": source.height,
+        "source_fx": source.fx_px,
+        "source_fy": source.fy_px,
+        "source_cx": source.cx_px,
+        "source_cy": source.cy_px,
+        "camera_assumed": frame.camera_assumed,
+        "source_sha256": frame.picture.sha256,
+    }
+
+
+def _pixels(frame: Frame, grid: ViewGrid, keep_source_image: bool) -> Row:
+    """Evaluation: lossless canonical picture and the source bytes. Training: whichever of the two is smaller."""
+    picture = render(frame.picture.decode(), grid)
+    if frame.ref.split.role == "eval":
+        return {
+            "image": {"bytes": encode_png(picture), "path": None},
+            "source_image": frame.picture.encoded if keep_source_image else None,
+            "canonical_sha256": pixels_sha256(picture),
+        }
+    if grid.shrinks:
+        return {"image": {"bytes": encode_jpeg(picture), "path": None}}
+    return {"source_image": frame.picture.encoded}
+
+
+def _depth(depth: Depth, card: DatasetCard) -> Row:
+    common = {
+        "depth_scale": depth.depth_scale,
+        "depth_kind": card.depth_kind,
+        "valid_min": card.valid_min_m,
+        "valid_max": card.valid_max_m,
+    }
+    if isinstance(depth, DepthPoints):
+        lists = {"u": depth.u_raw, "v": depth.v_raw, "z": depth.z_raw, "flags": depth.flags}
+        steps = {"depth_uv_step": depth.uv_step_px, "depth_z_step": 1 / depth.depth_scale}
+        return common | steps | {"depth_points": {name: values.tolist() for name, values in lists.items()}}
+    encoded = depth.source_png or encode_depth_png(depth.values)
+    return common | {
+        "depth": {"bytes": encoded, "path": None},
+        "depth_width": depth.values.shape[1],
+        "depth_height": depth.values.shape[0],
+        "depth_affine": asdict(depth.source_from_depth),
+    }
+
+
+def point_rows(pool: Candidates, chosen: IntArray) -> list[Row]:
+    """The asked points as rows of the schema's point struct."""
+    columns = {
+        "u": pool.u_px,
+        "v": pool.v_px,
+        "u_src": pool.u_src_px,
+        "v_src": pool.v_src_px,
+        "depth_m": pool.depth_m,
+        "ray_factor": pool.ray_factor,
+        "flags": pool.flags,
+    }
+    picked = {name: values[chosen].tolist() for name, values in columns.items()}
+    return [dict(zip(picked, values, strict=True)) for values in zip(*picked.values(), strict=True)]
+
+
+def decode_depth(row: Mapping[str, Any]) -> Depth:
+    """The depth of a row as the converter handed it over."""
+    if row["depth_points"] is not None:
+        lists = row["depth_points"]
+        raw = [np.asarray(lists[name], dtype=np.uint16) for name in ("u", "v", "z")]
+        flags = np.asarray(lists["flags"], dtype=np.uint8)
+        return DepthPoints(raw[0], raw[1], raw[2], flags, row["depth_uv_step"], row["depth_scale"])
+    values = decode_depth_png(row["depth"]["bytes"], row["id"])
+    return DepthGrid(values, row["depth_scale"], PixelAffine(**row["depth_affine"]), row["depth"]["bytes"])
+
+
+def decode_picture(encoded: bytes, where: str) -> Image.Image:
+    """RGB pixels of a stored picture; FrameError `unreadable` if it is broken."""
+    try:
+        with Image.open(io.BytesIO(encoded)) as image:
+            return image.convert("RGB")
+    except (OSError, ValueError, SyntaxError) as error:
+        raise FrameError("unreadable", f"{where}: {error}") from error
+
+
+def source_camera(row: Mapping[str, Any]) -> PinholeCamera:
+    """Intrinsics of the source frame."""
+    names = ("width", "height", "fx", "fy", "cx", "cy")
+    return PinholeCamera(*(row[f"source_{name}"] for name in names))
+
+
+def record_grid(row: Mapping[str, Any]) -> ViewGrid:
+    """How the record's canonical picture was made."""
+    source = (row["source_width"], row["source_height"])
+    crop = (row["crop_left"], row["crop_top"], row["width"], row["height"])
+    return ViewGrid(*source, row["full_width"], row["full_height"], *crop)
+
+
+def record_tags(row: Mapping[str, Any]) -> Tags:
+    """The record's tags."""
+    return Tags(**row["tags"])

@@ -1,0 +1,155 @@
+"""Reading sets: small tables, streamed rows, and the picture a model sees."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from PIL import Image
+
+from depthvlm_bench.cards import Role
+from depthvlm_bench.errors import CheckError, DataMissingError, UsageError
+from depthvlm_bench.geometry.camera import PinholeCamera
+from depthvlm_bench.geometry.grids import PixelAffine, ViewGrid, focal_grid, native_grid
+from depthvlm_bench.records.codec import decode_picture, record_grid, source_camera
+from depthvlm_bench.records.pictures import render
+
+InputMode = Literal["canonical", "native", "preferred"]
+
+
+@dataclass(frozen=True)
+class RecordSet:
+    """One split of a converted set, by its folder `<data>/<set>`.
+
+    Raises:
+        DataMissingError: the split is not there or not finished.
+    """
+
+    folder: Path
+    role: Role
+
+    def __post_init__(self) -> None:
+        """Refuse a split that was not converted to the end."""
+        if not (self.folder / f"_SUCCESS-{self.role}").is_file():
+            started = (self.folder / f"plan-{self.role}.parquet").is_file()
+            state = "its conversion was not finished" if started else "it was not converted"
+            raise DataMissingError(
+                f"set {self.name!r} has no {self.role} split",
+                where=self.folder,
+                why=state,
+                next_step="run (or run again) dvbench convert",
+            )
+
+    @property
+    def name(self) -> str:
+        """The set's name: the name of its folder."""
+        return self.folder.name
+
+    @cached_property
+    def info(self) -> dict[str, Any]:
+        """The split's entry in dataset.json."""
+        described: dict[str, Any] = json.loads((self.folder / "dataset.json").read_text(encoding="utf-8"))
+        split: dict[str, Any] = described["splits"][self.role]
+        return split
+
+    @property
+    def manifest_hash(self) -> str:
+        """What pins the split's content."""
+        return str(self.info["manifest_hash"])
+
+    @property
+    def shards(self) -> list[Path]:
+        """Parquet files of the split, in plan order."""
+        return sorted((self.folder / "data").glob(f"{self.role}-*-of-*.parquet"))
+
+    def points(self, columns: Sequence[str] | None = None) -> pa.Table:
+        """The split without pixels, one row an image, in plan order (evaluation splits only)."""
+        return pq.read_table(self.folder / f"points-{self.role}.parquet", columns=columns)
+
+    def rows(self, columns: Sequence[str] | None = None) -> Iterator[dict[str, Any]]:
+        """Stream rows in plan order with the given columns; memory stays at one row group."""
+        for shard in self.shards:
+            with pq.ParquetFile(shard) as file:
+                for group in range(file.num_row_groups):
+                    yield from file.read_row_group(group, columns=columns).to_pylist()
+
+
+@dataclass(frozen=True)
+class SourceView:
+    """A picture ready for a model, with its camera and its place in the source picture.
+
+    Attributes:
+        picture: RGB.
+        camera: intrinsics of `picture`.
+        view_from_source: source coordinates -> coordinates in `picture`.
+    """
+
+    picture: Image.Image
+    camera: PinholeCamera
+    view_from_source: PixelAffine
+
+
+VIEW_COLUMNS = (
+    "id",
+    "image",
+    "source_image",
+    *(f"{name}" for name in ("width", "height", "full_width", "full_height", "crop_left", "crop_top")),
+    *(f"source_{name}" for name in ("width", "height", "fx", "fy", "cx", "cy")),
+)
+
+
+def view_of(
+    row: Mapping[str, Any], mode: InputMode = "canonical", preferred_focal_px: float | None = None
+) -> SourceView:
+    """The picture of a record at the canonical, native or a preferred focal length, one resize from the source.
+
+    Args:
+        row: a record with at least VIEW_COLUMNS.
+        mode: which picture.
+        preferred_focal_px: the model's focal length, for mode 'preferred'.
+
+    Raises:
+        UsageError: native or preferred asked of a set that was stored without source pixels.
+    """
+    camera = source_camera(row)
+    grid = _grid(row, camera, mode, preferred_focal_px)
+    stored = row["image"]
+    if mode == "canonical" and stored is not None:
+        picture = decode_picture(stored["bytes"], row["id"])
+        if picture.size != (grid.width, grid.height):
+            raise CheckError(
+                "stored picture does not have its declared size",
+                where=row["id"],
+                why=f"{picture.size} instead of {(grid.width, grid.height)}",
+                next_step="dvbench verify the set",
+            )
+    elif row["source_image"] is None:
+        raise UsageError(
+            f"input {mode!r} needs source pixels and the set has none",
+            where=row["id"],
+            next_step="convert it again without --no-source-image, or use --input canonical",
+        )
+    else:
+        picture = render(decode_picture(row["source_image"], row["id"]), grid)
+    return SourceView(picture, camera.seen_through(grid), grid.view_from_source)
+
+
+def _grid(
+    row: Mapping[str, Any], camera: PinholeCamera, mode: InputMode, preferred_focal_px: float | None
+) -> ViewGrid:
+    if mode == "canonical":
+        return record_grid(row)
+    if mode == "native":
+        return native_grid(camera.width, camera.height)
+    if preferred_focal_px is None:
+        raise UsageError("this model declares no preferred focal length", next_step="use --input canonical")
+    return focal_grid(camera.width, camera.height, camera.fx_px, focal_px=preferred_focal_px)
+
+
+def find_sets(data: Path, role: Role) -> list[RecordSet]:
+    """All finished splits of a role under a data folder, by name."""
+    return [RecordSet(marker.parent, role) for marker in sorted(data.glob(f"*/_SUCCESS-{role}"))]

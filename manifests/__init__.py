@@ -1,0 +1,1 @@
+"""Data without code: dataset cards, official split lists, protocols and prompts."""
