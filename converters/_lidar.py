@@ -31,7 +31,10 @@ class SweepCache:
 
 
 def points_in_picture(
-    points_lidar: FloatArray, cam_from_lidar: Any, camera: PinholeCamera, near_m: float  # noqa: ANN401 - JSON
+    points_lidar: FloatArray,
+    cam_from_lidar: Any,
+    camera: PinholeCamera,
+    near_m: float,  # noqa: ANN401 - JSON
 ) -> DepthPoints:
     """Sweep points as the record stores them: moved into the camera frame, nearest a pixel, quantised."""
     transform = check_transform(np.reshape(cam_from_lidar, (4, 4)), "cam_from_lidar")

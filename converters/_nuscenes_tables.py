@@ -73,7 +73,10 @@ class Tables:
         poses = {row["token"]: row for row in self.stream("ego_pose") if row["token"] in used}
         for token, rows in found.items():
             sample = samples[token]
-            joined = {c: _join(r, rigs[r["calibrated_sensor_token"]], poses[r["ego_pose_token"]]) for c, r in rows.items()}
+            joined = {
+                c: _join(r, rigs[r["calibrated_sensor_token"]], poses[r["ego_pose_token"]])
+                for c, r in rows.items()
+            }
             yield Keyframe(scenes[sample["scene_token"]], token, sample["timestamp"], joined)
 
 
@@ -87,7 +90,9 @@ def _join(row: Row, rig: Row, pose: Row) -> Row:
 
 def cam_from_lidar(camera: Row, lidar: Row) -> FloatArray:
     """LiDAR -> ego at its time -> global -> ego at the picture's time -> camera; 4x4 float64."""
-    cam_from_global = invert_transform(camera["ego_from_sensor"]) @ invert_transform(camera["global_from_ego"])
+    cam_from_global = invert_transform(camera["ego_from_sensor"]) @ invert_transform(
+        camera["global_from_ego"]
+    )
     return np.asarray(cam_from_global @ lidar["global_from_ego"] @ lidar["ego_from_sensor"])
 
 

@@ -42,7 +42,9 @@ class Ibims1Source:
         """Names of imagelist.txt, or of rgb/*.png where there is no list."""
         if self.image_list is not None:
             return sorted(set(self.image_list.read_text(encoding="utf-8").split()))
-        return sorted(path.stem for path in (self.core / "rgb").glob("*.png") if not path.name.startswith("."))
+        return sorted(
+            path.stem for path in (self.core / "rgb").glob("*.png") if not path.name.startswith(".")
+        )
 
     def index(self, split: Split) -> Iterator[FrameRef | Skip]:
         """One frame a name."""
@@ -56,7 +58,9 @@ class Ibims1Source:
         camera = self.camera(name, picture.size)
         encoded, values = self.tree.depth_png(f"depth/{name}.png")
         if values.shape != (camera.height, camera.width):
-            raise FrameError("size_mismatch", f"depth/{name}.png is {values.shape[::-1]}, picture {picture.size}")
+            raise FrameError(
+                "size_mismatch", f"depth/{name}.png is {values.shape[::-1]}, picture {picture.size}"
+            )
         masked = np.zeros(values.shape, dtype=bool)
         for folder in MASKS:
             masked |= ~self.mask(f"{folder}/{name}.png", values.shape)

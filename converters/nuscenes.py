@@ -20,7 +20,11 @@ from depthvlm_bench.geometry.camera import PinholeCamera
 
 CARD = builtin_card("nuscenes")
 LIDAR = "LIDAR_TOP"
-VERSIONS = {"v1.0-test": ("v1.0-test",), "v1.0-trainval": ("train", "val"), "v1.0-mini": ("mini_train", "mini_val")}
+VERSIONS = {
+    "v1.0-test": ("v1.0-test",),
+    "v1.0-trainval": ("train", "val"),
+    "v1.0-mini": ("mini_train", "mini_val"),
+}
 POINT_FIELDS, POINT_BYTES = 5, 20  # float32 x, y, z, intensity, ring
 
 
@@ -90,7 +94,9 @@ class NuScenesSource:
         """Points (N, 3) float64 of a .pcd.bin file, LiDAR frame."""
         encoded = self.tree.read(path, "missing_depth")
         if len(encoded) % POINT_BYTES:
-            raise FrameError("unreadable", f"{path}: {len(encoded)} bytes are not whole points of {POINT_BYTES}")
+            raise FrameError(
+                "unreadable", f"{path}: {len(encoded)} bytes are not whole points of {POINT_BYTES}"
+            )
         points = np.frombuffer(encoded, "<f4").reshape(-1, POINT_FIELDS)[:, :3].astype(np.float64)
         return points[np.isfinite(points).all(axis=1)]
 

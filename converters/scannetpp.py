@@ -47,7 +47,9 @@ class ScanNetPPSource:
         ids = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
         for scene in ids:
             if not SCENE_ID.fullmatch(scene):
-                raise CheckError(f"{scene!r} is not a scene id", where=path, why="expected 10 hex digits a line")
+                raise CheckError(
+                    f"{scene!r} is not a scene id", where=path, why="expected 10 hex digits a line"
+                )
         return sorted(set(ids))
 
     def index(self, split: Split) -> Iterator[FrameRef | Skip]:
@@ -85,7 +87,9 @@ class ScanNetPPSource:
         height, width = values.shape
         if abs(width * camera.height / (height * camera.width) - 1) > MAX_ASPECT_DIFFERENCE:
             raise FrameError("size_mismatch", f"{path} is {width}x{height}, picture {picture.size}")
-        return Frame(ref, picture, camera, png_grid(encoded, values, values == 0, CARD.depth_scale, picture.size))
+        return Frame(
+            ref, picture, camera, png_grid(encoded, values, values == 0, CARD.depth_scale, picture.size)
+        )
 
     def layout(self) -> Iterator[LayoutItem]:
         """Split lists, then the files of the scenes on disk."""

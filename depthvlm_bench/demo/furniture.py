@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from depthvlm_bench.demo import materials as mat
-from depthvlm_bench.demo.materials import Colour, Material
+from depthvlm_bench.demo.materials import Material
 from depthvlm_bench.demo.shapes import Primitive
 from depthvlm_bench.demo.solids import box, paint, placed, post
 

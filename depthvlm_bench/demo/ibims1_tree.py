@@ -1,7 +1,8 @@
 """An indoor demo set on disk in the layout of iBims-1 core_raw, and the exact truth behind it.
 
-Format (checked on real files): rgb 8-bit PNG; depth uint16 PNG, metres = value * 50 / 65535, 0 = missing; calib
-one line fx,fy,cx,cy; both masks 1-bit PNG whose non-zero pixels are good; imagelist.txt beside the core_raw folder.
+Format (checked on real files): rgb 8-bit PNG; depth uint16 PNG, metres = value * 50 / 65535, 0 = missing;
+calib one line fx,fy,cx,cy; both masks 1-bit PNG whose non-zero pixels are good; imagelist.txt beside the
+folder ibims1_core_raw.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from PIL import Image
 
 from depthvlm_bench.demo.raycast import Pinhole, cast_camera
 from depthvlm_bench.demo.render import render
-from depthvlm_bench.demo.rooms import ROOMS, Room, make_room
+from depthvlm_bench.demo.rooms import KINDS, Room, make_room
 from depthvlm_bench.demo.shapes import Floats
 
 Bytes = npt.NDArray[np.uint8]
@@ -31,16 +32,16 @@ CAMERAS = (
 
 def ibims1_name(index: int) -> str:
     """File stem of image `index` (from 0), such as kitchen_01; independent of how many are written."""
-    kinds = tuple(ROOMS)
-    return f"{kinds[index % len(kinds)]}_{index // len(kinds) + 1:02d}"
+    variant, kind = divmod(index, len(KINDS))
+    return f"{KINDS[kind]}_{variant + 1:02d}"
 
 
 def ibims1_truth(index: int, seed: int = 0) -> tuple[tuple[float, float, float, float], Floats]:
     """Exact camera and depth of image `index`, without any file.
 
-    Returns (fx_px, fy_px, cx_px, cy_px) and the z-depth in metres (480, 640) float64 of the first surface along
-    each pixel's ray, panes of glass included. The depth file agrees with it (to half a step) wherever its value
-    is not 0 and both masks are non-zero; elsewhere it is wrong on purpose, so that a mask left out shows.
+    Returns (fx_px, fy_px, cx_px, cy_px) and the z-depth in metres (480, 640) float64 of the first surface
+    along each pixel's ray, panes of glass included. The depth file agrees with it (to half a step) where its
+    value is not 0 and both masks are non-zero; elsewhere it is wrong on purpose: a mask left out shows.
     """
     camera, room = _room(index, seed)
     hits = cast_camera(room.scene.primitives, camera, room.world_from_cam)
@@ -59,8 +60,8 @@ def write_ibims1(root: Path, *, images: int = 6, seed: int = 0) -> None:
 
 
 def _room(index: int, seed: int) -> tuple[Pinhole, Room]:
-    variant, kind = divmod(index, len(ROOMS))
-    return CAMERAS[(index + variant) % len(CAMERAS)], make_room(tuple(ROOMS)[kind], variant, seed)
+    variant, kind = divmod(index, len(KINDS))
+    return CAMERAS[(index + variant) % len(CAMERAS)], make_room(KINDS[kind], variant, seed)
 
 
 def _see_through(rgb: Bytes, opaque: Bools, camera: Pinhole, room: Room) -> Bytes:
@@ -90,7 +91,7 @@ def _write_image(raw: Path, index: int, seed: int) -> None:
 
 
 def _scanned(exact_m: Floats, opaque: Bools, valid: Bools) -> Floats:
-    """What a scanner reports: plausible but wrong through glass and in invalid spots, so that a leak shows."""
+    """What a scanner reports: plausible but wrong through glass and in invalid spots, so a leak shows."""
     depth_m = np.where(opaque, exact_m, 1.5 * exact_m + 0.4)
     return np.where(valid, depth_m, 0.6 * depth_m)
 

@@ -22,8 +22,8 @@ class Material:
     """A palette of sRGB colours and a pattern that picks from it.
 
     `pattern(u, v)` takes surface coordinates in units of `scale_m` and returns positions 0 to
-    len(palette) - 1 along the palette (between two entries the colours mix). `grain` is the strength of fine noise; an `emits`
-    surface is shown as it is, without light and shadow.
+    len(palette) - 1 along the palette (between two entries the colours mix). `grain` is the strength
+    of fine noise; an `emits` surface is shown as it is, without light and shadow.
     """
 
     palette: tuple[Colour, ...]
@@ -136,7 +136,7 @@ def windows(u: Singles, v: Singles) -> Singles:
 
 def spines(u: Singles, v: Singles) -> Singles:
     """Book spines: one palette colour (of six) for each narrow column."""
-    return np.floor(cell_noise(u, np.floor(v / 7.0)) * 5.999)
+    return np.asarray(np.floor(cell_noise(u, np.floor(v / 7.0)) * 5.999), np.float32)
 
 
 def blotches(u: Singles, v: Singles) -> Singles:

@@ -43,11 +43,11 @@ def nuscenes_truth(
     u_px: npt.ArrayLike,
     v_px: npt.ArrayLike,
     *,
-    width: int = 800,
-    height: int = 450,
+    width: int = 704,
+    height: int = 396,
     seed: int = 0,
 ) -> Floats:
-    """Exact z-depth in metres, float64 (N,), along the rays of camera pixels (N,); NaN where they meet the sky.
+    """Exact z-depth in metres, float64 (N,), along the rays of camera pixels (N,); NaN in the sky.
 
     `u_px`, `v_px` may be fractional (pixel centres at integers) and belong to pictures of `width` x `height`.
     The world is cast from the camera's own pose at its own time, so neither the LiDAR nor ego motion enters.
@@ -60,7 +60,7 @@ def nuscenes_truth(
 
 
 def write_nuscenes(
-    root: Path, *, samples: int = 3, width: int = 800, height: int = 450, seed: int = 0
+    root: Path, *, samples: int = 3, width: int = 704, height: int = 396, seed: int = 0
 ) -> None:
     """Write v1.0-mini/*.json, samples/ and one LiDAR sweep below `root`; `samples` (1 to 12) a scene."""
     if not 1 <= samples <= 12:

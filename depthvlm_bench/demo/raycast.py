@@ -1,8 +1,8 @@
 """Ray casting of primitives: for rays at will (LiDAR, truth) and, faster, for all pixels of a camera.
 
 Convention: the world is right-handed with z up, in metres. Cameras are OpenCV (x right, y down, z forward)
-with pixel centres at integer coordinates. For a ray whose camera-frame direction is (x, y, 1) the ray parameter
-t is the z-depth itself.
+with pixel centres at integer coordinates. For a ray whose camera-frame direction is (x, y, 1) the ray
+parameter t is the z-depth itself.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def cast(primitives: Sequence[Primitive], origins: npt.ArrayLike, directions: np
 
 
 def cast_camera(primitives: Sequence[Primitive], camera: Pinhole, world_from_cam: Floats) -> Hits:
-    """First hits of every pixel of a camera at pose `world_from_cam` (4, 4); arrays (H, W), t is the z-depth in m.
+    """First hits, (H, W), of every pixel of a camera at pose `world_from_cam` (4, 4); t is the z-depth in m.
 
     Gives what `cast` gives, but tries each primitive only in the window of pixels it can appear in.
     """
@@ -94,7 +94,7 @@ def cast_camera(primitives: Sequence[Primitive], camera: Pinhole, world_from_cam
 
 
 def windows_of(hulls_world: Floats, camera: Pinhole, world_from_cam: Floats) -> list[Window | None]:
-    """Rows and columns that hold each convex hull of world points (n, k, 3); None where nothing can be seen."""
+    """Rows and columns that hold each convex hull of world points (n, k, 3); None where it is out of view."""
     cam = (hulls_world - world_from_cam[:3, 3]) @ world_from_cam[:3, :3]
     in_front = cam[..., 2] > NEAR_M
     spans = _spans(np.where(in_front[..., None], cam, [0.0, 0.0, 1.0]), camera)
@@ -108,7 +108,7 @@ def windows_of(hulls_world: Floats, camera: Pinhole, world_from_cam: Floats) -> 
 
 
 def _beyond_near(cam: Floats, in_front: npt.NDArray[np.bool_]) -> Floats:
-    """Points (m, 3) whose hull is the part of the hull of camera-frame points (k, 3) beyond the near plane."""
+    """Points (m, 3) that span what the hull of camera-frame points (k, 3) has beyond the near plane."""
     front, behind = cam[in_front], cam[~in_front]
     part = (front[:, None, 2] - NEAR_M) / (front[:, None, 2] - behind[None, :, 2])
     crossings = front[:, None] + part[..., None] * (behind[None] - front[:, None])
@@ -126,7 +126,7 @@ def _spans(cam: Floats, camera: Pinhole) -> npt.NDArray[np.int64]:
 
 
 def _hit_window(primitive: Primitive, camera: Pinhole, world_from_cam: Floats, window: Window) -> Floats:
-    """t over a window of pixels; directions of a pinhole are separable, so each component is one outer sum."""
+    """t over a window of pixels; a pinhole's directions are separable, so each component is one outer sum."""
     unit_from_cam = primitive.to_unit(world_from_cam[:3, :3])
     origin = primitive.to_unit(world_from_cam[:3, 3] - primitive.center_m)
     x = (np.arange(camera.width, dtype=np.float64)[window[1]] - camera.cx_px) / camera.fx_px

@@ -24,8 +24,8 @@ _CHUNK = 8192
 class Scene:
     """Primitives and their light; `primitives[0]` is the floor (plane z = 0) that shadows fall on.
 
-    `to_light` (3,) points from a surface to the light; light intensities multiply the surface colour; the haze
-    turns a surface into `horizon` with length scale `haze_m` (inf: none).
+    `to_light` (3,) points from a surface to the light; `sunlight` and `ambient` multiply its colour; haze
+    turns that into `horizon` with the length scale `haze_m` (inf: none).
     """
 
     primitives: tuple[Primitive, ...]
@@ -39,7 +39,7 @@ class Scene:
 
 
 def render(scene: Scene, camera: Pinhole, world_from_cam: Floats) -> tuple[npt.NDArray[np.uint8], Hits]:
-    """The picture (H, W, 3) uint8 of a scene from pose `world_from_cam` (4, 4), with the exact hits behind it."""
+    """The picture (H, W, 3) of a scene from pose `world_from_cam` (4, 4), with the exact hits behind it."""
     hits = cast_camera(scene.primitives, camera, world_from_cam)
     rgb = np.empty((camera.height * camera.width, 3), np.float32)
     light = 1.0 - 0.8 * _shadow(scene, camera, world_from_cam, hits).ravel()
@@ -102,10 +102,6 @@ def _surface_coordinates(primitive: Primitive, unit: Floats, normals: Floats) ->
     metres = unit * primitive.half_m[:, None]
     if primitive.shape == "plane":
         return metres[0].astype(np.float32), metres[1].astype(np.float32)
-    if primitive.shape == "ellipsoid":
-        return (metres[0] + 0.6 * metres[1]).astype(np.float32), (metres[2] + 0.4 * metres[1]).astype(
-            np.float32
-        )
     if primitive.shape == "cylinder":
         around = np.arctan2(metres[1], metres[0]) * primitive.half_m[0]
         return around.astype(np.float32), (metres[2] + primitive.half_m[2]).astype(np.float32)

@@ -56,7 +56,7 @@ class Primitive:
     material: Material
 
     def to_unit(self, vectors: Floats) -> Floats:
-        """World vectors (3, ...) in the axes and scale of the unit shape; subtract `center_m` from points first."""
+        """World vectors (3, ...) in the frame of the unit shape; subtract `center_m` from points first."""
         local = self.world_from_local.T @ vectors.reshape(3, -1) / self.half_m[:, None]
         return local.reshape(vectors.shape)
 
@@ -73,7 +73,7 @@ class Primitive:
         return max(0.0, float(np.linalg.norm(self.center_m - point_m) - np.linalg.norm(self.half_m)))
 
     def hit(self, origin: Floats, direction: Floats) -> Floats:
-        """Smallest t > 0 at which unit-frame rays (components along axis 0) meet the shape; inf where none."""
+        """Smallest t > 0 at which unit-frame rays (components along axis 0) meet the shape, else inf."""
         with np.errstate(divide="ignore", invalid="ignore"):
             return _HIT[self.shape](origin, direction)
 
@@ -116,7 +116,8 @@ def _hit_ellipsoid(o: Floats, d: Floats) -> Floats:
 
 
 def _hit_cylinder(o: Floats, d: Floats) -> Floats:
-    a, half_b = d[0] ** 2 + d[1] ** 2, o[0] * d[0] + o[1] * d[1]
+    # An upright ray has a = 0: the tiny floor puts its two roots at -+infinity in effect, the caps decide.
+    a, half_b = np.maximum(d[0] ** 2 + d[1] ** 2, 1e-300), o[0] * d[0] + o[1] * d[1]
     side_in, side_out = _quadratic(a, half_b, o[0] ** 2 + o[1] ** 2 - 1.0)
     cap_in, cap_out = _slab(o[2], d[2])
     return _first(np.maximum(side_in, cap_in), np.minimum(side_out, cap_out))

@@ -9,8 +9,8 @@ import numpy as np
 
 from depthvlm_bench.demo import materials as mat
 from depthvlm_bench.demo.materials import Colour, Material, Singles
-from depthvlm_bench.demo.shapes import Primitive, rotation_zyx
 from depthvlm_bench.demo.render import Scene
+from depthvlm_bench.demo.shapes import Primitive, rotation_zyx
 from depthvlm_bench.demo.solids import box, paint, placed, plane, post, solid, tree
 
 Parts = list[Primitive]
@@ -25,7 +25,7 @@ BARK, STEEL, TYRE = paint((98, 80, 62), 0.4), paint((118, 122, 126)), paint((30,
 CAR_GLASS = Material(((28, 34, 42), (70, 84, 96)), mat.gradient, 0.7, 0.05)
 TAIL, HEAD = (Material((c,), mat.plain, grain=0.0, emits=True) for c in ((214, 36, 30), (250, 248, 228)))
 CAR_COLOURS: tuple[Colour, ...] = (
-    (186, 40, 38), (44, 84, 150), (226, 226, 222), (58, 62, 68), (150, 154, 158), (216, 168, 48), (40, 104, 84)
+    (186, 40, 38), (44, 84, 150), (226, 226, 222), (58, 62, 68), (150, 154, 158), (216, 168, 48)
 )  # fmt: skip
 
 
@@ -45,22 +45,38 @@ class _Style:
     haze_m: float
 
 
-def _facade(wall: Colour, cell_m: float) -> Material:
-    return Material((wall, (236, 232, 224), (58, 76, 94), (148, 172, 188)), mat.windows, cell_m, 0.14)
+def _facades(cell_m: float, *walls: Colour) -> tuple[Material, ...]:
+    """Facades of a floor height, one a wall colour, all with the same windows."""
+    rest: tuple[Colour, ...] = ((236, 232, 224), (58, 76, 94), (148, 172, 188))
+    return tuple(Material((wall, *rest), mat.windows, cell_m, 0.14) for wall in walls)
 
 
 _STYLES = {
     "scene-0061": _Style(
-        facades=tuple(_facade(c, 3.1) for c in ((182, 150, 118), (160, 92, 74), (150, 156, 164), (206, 192, 164))),
-        floors=(4, 8), setback_m=10.6, verge=PAVING, leaves=((74, 116, 52), (104, 142, 66)), tree_every_m=23.0,
-        to_light=(-0.45, 0.38, 0.75), zenith=(82, 136, 206), horizon=(206, 220, 232), haze_m=330.0,
+        facades=_facades(3.1, (182, 150, 118), (160, 92, 74), (150, 156, 164), (206, 192, 164)),
+        floors=(4, 8),
+        setback_m=10.6,
+        verge=PAVING,
+        leaves=((74, 116, 52), (104, 142, 66)),
+        tree_every_m=23.0,
+        to_light=(-0.45, 0.38, 0.75),
+        zenith=(82, 136, 206),
+        horizon=(206, 220, 232),
+        haze_m=330.0,
     ),
     "scene-0103": _Style(
-        facades=tuple(_facade(c, 2.8) for c in ((214, 196, 176), (176, 112, 96), (226, 220, 208), (134, 150, 150))),
-        floors=(2, 3), setback_m=15.0, verge=GRASS, leaves=((196, 132, 44), (170, 88, 40)), tree_every_m=13.0,
-        to_light=(0.5, -0.5, 0.6), zenith=(124, 150, 190), horizon=(240, 222, 200), haze_m=220.0,
+        facades=_facades(2.8, (214, 196, 176), (176, 112, 96), (226, 220, 208), (134, 150, 150)),
+        floors=(2, 3),
+        setback_m=15.0,
+        verge=GRASS,
+        leaves=((196, 132, 44), (170, 88, 40)),
+        tree_every_m=13.0,
+        to_light=(0.5, -0.5, 0.6),
+        zenith=(124, 150, 190),
+        horizon=(240, 222, 200),
+        haze_m=220.0,
     ),
-}  # fmt: skip
+}
 STREETS = tuple(_STYLES)
 
 

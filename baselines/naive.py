@@ -1,0 +1,122 @@
+"""Two honest naive rows, fitted on training splits: the best constant, and the median depth by picture row."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from depthvlm_bench.conventions import FloatArray, pixel_index
+from depthvlm_bench.errors import DataMissingError
+from depthvlm_bench.frames import scorable
+from depthvlm_bench.geometry.camera import inside
+from depthvlm_bench.predict.contracts import DenseMap, Model, ModelCard, View
+from depthvlm_bench.records.codec import decode_depth, record_grid
+from depthvlm_bench.records.reader import RecordSet
+
+PICTURE_ROWS = 64
+LOG_STEP = 0.002
+LOG_MIN, LOG_MAX = np.log(0.001), np.log(1000.0)
+LOG_BINS = int(np.ceil((LOG_MAX - LOG_MIN) / LOG_STEP))
+DELTA1_RATIO = 1.25
+FIT_COLUMNS = (
+    *("id", "source_width", "source_height", "full_width", "full_height", "crop_left", "crop_top", "width", "height"),
+    *("depth", "depth_scale", "depth_affine", "depth_points", "depth_uv_step", "valid_min", "valid_max"),
+)
+
+
+@dataclass(frozen=True)
+class FitOptions:
+    """fit_on: folders of the training sets."""
+
+    fit_on: tuple[Path, ...] = ()
+
+
+def depth_histogram(sets: Sequence[RecordSet]) -> FloatArray:
+    """Distribution of log depth by picture row, (PICTURE_ROWS, LOG_BINS); every image of a set and every set weighs alike.
+
+    Raises:
+        DataMissingError: no set, or no valid depth in any.
+    """
+    total = np.zeros((PICTURE_ROWS, LOG_BINS))
+    for records in sets:
+        of_set, images = np.zeros_like(total), 0
+        for histogram in _image_histograms(records):
+            of_set += histogram
+            images += 1
+        total += of_set / max(1, images)
+    if not total.any():
+        raise DataMissingError("nothing to fit on", why="no training set with valid depth was given")
+    return total
+
+
+def _image_histograms(records: RecordSet) -> Iterator[FloatArray]:
+    for row in records.rows(FIT_COLUMNS):
+        depth, grid = decode_depth(row), record_grid(row)
+        u, v = grid.view_from_source.apply(*depth.source_pixels())
+        valid = scorable(depth, row["valid_min"], row["valid_max"]) & inside(u, v, grid.width, grid.height)
+        if valid.any():
+            picture_row = pixel_index(v[valid]) * PICTURE_ROWS // grid.height
+            log_bin = ((np.log(depth.depth_m[valid]) - LOG_MIN) / LOG_STEP).astype(np.int64)
+            flat = picture_row * LOG_BINS + np.clip(log_bin, 0, LOG_BINS - 1)
+            counts = np.bincount(flat, minlength=PICTURE_ROWS * LOG_BINS).reshape(PICTURE_ROWS, LOG_BINS)
+            yield counts / valid.sum()
+
+
+def bin_depth_m(index: float) -> float:
+    """Depth at the centre of a bin of log depth (fractions allowed), m."""
+    return float(np.exp(LOG_MIN + (index + 0.5) * LOG_STEP))
+
+
+def best_constant_m(histogram: FloatArray) -> float:
+    """The constant with the highest delta1 on the histogram; the middle one where several tie."""
+    cumulative = np.concatenate([[0.0], np.cumsum(histogram.sum(axis=0))])
+    half = int(np.log(DELTA1_RATIO) / LOG_STEP)
+    centre = np.arange(LOG_BINS)
+    share = cumulative[np.minimum(centre + half + 1, LOG_BINS)] - cumulative[np.maximum(centre - half, 0)]
+    best = np.flatnonzero(share >= share.max() * (1 - 1e-12))
+    return bin_depth_m(float(best[len(best) // 2]))
+
+
+def row_medians_m(histogram: FloatArray) -> FloatArray:
+    """Median depth of each picture row, (PICTURE_ROWS,); rows that never hold depth take the nearest one's."""
+    cumulative = np.cumsum(histogram, axis=1)
+    filled = np.flatnonzero(cumulative[:, -1] > 0)
+    medians = [bin_depth_m(float(np.searchsorted(cumulative[i], cumulative[i, -1] / 2))) for i in filled]
+    nearest = np.abs(np.arange(PICTURE_ROWS)[:, None] - filled[None, :]).argmin(axis=1)
+    return np.asarray(medians)[nearest]
+
+
+class BestConstantPredictor:
+    """Answers the constant that would have scored best on the training splits."""
+
+    def load(self, options: FitOptions) -> None:
+        """Fit."""
+        self.depth_m = best_constant_m(depth_histogram([RecordSet(folder, "train") for folder in options.fit_on]))
+
+    def predict(self, views: Sequence[View]) -> list[DenseMap]:
+        """A single value, spread over each view."""
+        return [DenseMap(np.full((1, 1), self.depth_m, np.float32), resize="nearest") for _ in views]
+
+
+class RowPriorPredictor:
+    """Answers the median training depth of the pixel's row, interpolated between row centres."""
+
+    def load(self, options: FitOptions) -> None:
+        """Fit."""
+        self.rows_m = row_medians_m(depth_histogram([RecordSet(folder, "train") for folder in options.fit_on]))
+
+    def predict(self, views: Sequence[View]) -> list[DenseMap]:
+        """One column, spread over each view."""
+        column = self.rows_m.astype(np.float32)[:, None]
+        return [DenseMap(column, resize="bilinear") for _ in views]
+
+
+def _card(name: str, summary: str) -> ModelCard:
+    return ModelCard(
+        name, "naive", "dense", summary, licence="Apache-2.0", camera="ignored", max_batch=32, fitted=True
+    )
+
+
+BEST_CONSTANT = Model(_card("best-constant", "the constant that fits training best"), BestConstantPredictor, FitOptions)
+ROW_PRIOR = Model(_card("row-prior", "median training depth by picture row"), RowPriorPredictor, FitOptions)

@@ -1,0 +1,1 @@
+"""The dvbench command: one module a command, heavy imports inside the commands."""

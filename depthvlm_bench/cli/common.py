@@ -1,0 +1,107 @@
+"""What commands share: the workspace, common options, progress on screen, JSON output."""
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+workspace_option = click.option(
+    "--workspace",
+    type=click.Path(file_okay=False, path_type=Path),
+    envvar="DVBENCH_HOME",
+    default=Path("dvbench"),
+    show_default="$DVBENCH_HOME, else ./dvbench",
+    help="Folder that holds data/, runs/ and results/.",
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+root_option = click.option(
+    "--root", type=click.Path(path_type=Path), required=True, help="Folder of the raw tree, as downloaded."
+)
+option_option = click.option(
+    "-o",
+    "--option",
+    "pairs",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="An option of the dataset's reader or the model.",
+)
+
+
+def examples(*lines: str) -> str:
+    """The end of a command's help: `click.command(epilog=examples(...))`."""
+    return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
+
+
+def console() -> "Console":
+    """The console that tables are printed on; wide enough for them where the output is not a terminal."""
+    from rich.console import Console
+
+    return Console(width=None if sys.stdout.isatty() else 160, highlight=False)
+
+
+def print_json(value: object) -> None:
+    """Print a listing as JSON."""
+    click.echo(json.dumps(value, indent=2, default=str))
+
+
+class ScreenProgress:
+    """Progress on stderr: a bar with rate and time left on a terminal, plain lines elsewhere."""
+
+    def __init__(self, *, every_s: float = 10.0) -> None:
+        self.every_s = every_s
+
+    def note(self, text: str) -> None:
+        """One line."""
+        click.echo(text, err=True)
+
+    @contextmanager
+    def stage(self, title: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
+        """Show one stage."""
+        if sys.stderr.isatty():
+            with self._bar(title, total, unit) as advance:
+                yield advance
+            return
+        done, start, last = 0, time.monotonic(), time.monotonic()
+
+        def advance_plainly(more: int) -> None:
+            nonlocal done, last
+            done += more
+            if time.monotonic() - last >= self.every_s:
+                last = time.monotonic()
+                rate = done / (last - start)
+                self.note(
+                    f"{title}: {done}/{total}, {rate:.1f} {unit}s/s, {(total - done) / rate:.0f} s left"
+                )
+
+        yield advance_plainly
+
+    @contextmanager
+    def _bar(self, title: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import Progress as Bar
+
+        speed = TextColumn("{task.fields[rate]}")
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            speed,
+            TimeRemainingColumn(),
+        )
+        with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
+            task = bar.add_task(title, total=total, rate="")
+
+            def advance(more: int) -> None:
+                speed_now = bar.tasks[0].speed
+                bar.update(task, advance=more, rate=f"{speed_now:.1f} {unit}s/s" if speed_now else "")
+
+            yield advance

@@ -1,0 +1,146 @@
+"""dvbench convert: a raw tree becomes a parquet set."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from depthvlm_bench.cli.common import (
+    ScreenProgress,
+    examples,
+    json_option,
+    option_option,
+    print_json,
+    root_option,
+    workspace_option,
+)
+
+if TYPE_CHECKING:
+    from depthvlm_bench.convert.run import ConvertRequest, ConvertSummary
+    from depthvlm_bench.frames import Converter
+
+
+@click.command(
+    "convert",
+    epilog=examples(
+        "dvbench convert nuscenes --root /data/nuscenes",
+        "dvbench convert scannetpp --root /data/scannetpp --split train",
+    ),
+)
+@click.argument("dataset")
+@root_option
+@click.option("--split", type=click.Choice(["eval", "train"]), default="eval", show_default=True)
+@click.option("--source-split", help="A split of the dataset itself, instead of the first one present.")
+@click.option(
+    "--allow-overlap", is_flag=True, help="Allow an evaluation set from a training split; never ranked."
+)
+@click.option("--sampling", type=click.Choice(["strict"]), default="strict", show_default=True)
+@click.option("--limit", type=click.IntRange(min=1), help="At most this many images.")
+@click.option("--shard-rows", type=click.IntRange(min=1), help="Rows a shard.  [default: about 256 MB]")
+@click.option("--no-source-image", is_flag=True, help="Leave the source bytes out of an evaluation set.")
+@click.option(
+    "--max-skip-share", type=click.FloatRange(0, 1), default=0.01, show_default=True,
+    help="A training split that loses a larger share of its frames is not finished.",
+)  # fmt: skip
+@click.option("--replan", is_flag=True, help="Forget an earlier plan and its shards.")
+@click.option("--dry-run", is_flag=True, help="Plan, print, write nothing.")
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder for set folders.  [default: WORKSPACE/data]",
+)
+@option_option
+@workspace_option
+@json_option
+def command(
+    dataset: str,
+    root: Path,
+    split: str,
+    source_split: str | None,
+    allow_overlap: bool,
+    sampling: str,
+    limit: int | None,
+    shard_rows: int | None,
+    no_source_image: bool,
+    max_skip_share: float,
+    replan: bool,
+    dry_run: bool,
+    out: Path | None,
+    pairs: tuple[str, ...],
+    workspace: Path,
+    as_json: bool,
+) -> None:
+    """Convert one split of DATASET from its official raw tree.
+
+    The same command resumes what an earlier run left unfinished.
+    """
+    from depthvlm_bench.config import parse_options
+    from depthvlm_bench.convert.run import ConvertRequest, convert
+    from depthvlm_bench.registry import load_converter
+
+    converter = load_converter(dataset)
+    request = ConvertRequest(
+        root=root,
+        data=out or workspace / "data",
+        role="train" if split == "train" else "eval",
+        options=parse_options(converter.options_type, pairs, f"-o of {dataset}"),
+        source_split=source_split,
+        allow_overlap=allow_overlap,
+        limit=limit,
+        keep_source_image=not no_source_image,
+        shard_rows=shard_rows,
+        max_skip_share=max_skip_share,
+        replan=replan,
+    )
+    if dry_run:
+        _dry_run(converter, request)
+        return
+    summary = convert(converter, request, ScreenProgress())
+    if as_json:
+        print_json(summary)
+    else:
+        print_summary(summary)
+
+
+def print_summary(summary: "ConvertSummary") -> None:
+    """The few lines that say what a conversion did."""
+    from depthvlm_bench.records.receipts import reasons_text
+
+    settings = summary.settings
+    resumed = (
+        f", {summary.shards_resumed} of {summary.shards} shards were there already"
+        if summary.shards_resumed
+        else ""
+    )
+    click.echo(
+        f"{summary.set_name} ({settings.role} from {settings.source_split}): {summary.images} images, "
+        f"{summary.bytes / 1e6:.1f} MB in {summary.shards} shards{resumed}"
+    )
+    if summary.skips:
+        click.echo(f"  left out: {reasons_text(summary.skips)}")
+    if summary.replaced or summary.dropped:
+        click.echo(f"  images replaced: {summary.replaced}, dropped without a substitute: {summary.dropped}")
+    if settings.set_kind == "overlap":
+        click.echo("  made from a training split: marked `overlap`, shown unranked")
+    elif summary.subset:
+        click.echo(
+            f"  warning: a subset ({summary.images} of {summary.images_of_the_full_set} images); "
+            "ranked within its own manifest"
+        )
+    click.echo(f"  manifest {summary.manifest_hash[:12]}  {summary.folder}")
+
+
+def _dry_run(converter: "Converter", request: "ConvertRequest") -> None:
+    from depthvlm_bench.convert.run import open_source, plan_split
+    from depthvlm_bench.records.receipts import count_reasons, reasons_text
+
+    source = open_source(converter, request.root, request.options)
+    try:
+        chosen, _, plan, _ = plan_split(converter, request, source, ScreenProgress())
+    finally:
+        source.close()
+    click.echo(
+        f"would write {request.data / chosen.set_name}: {chosen.split.role} from {chosen.split.source}, "
+        f"{len(plan.frames)} images in {plan.shards} shards of {plan.shard_rows}; "
+        f"left out so far: {reasons_text(count_reasons(plan.skips))}"
+    )

@@ -1,0 +1,76 @@
+"""dvbench datasets: what can be converted."""
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import click
+
+from depthvlm_bench.cli.common import console, examples, json_option, print_json
+
+if TYPE_CHECKING:
+    from depthvlm_bench.cards import DatasetCard
+
+
+@click.command("datasets", epilog=examples("dvbench datasets", "dvbench datasets nuscenes"))
+@click.argument("name", required=False)
+@json_option
+def command(name: str | None, as_json: bool) -> None:
+    """List the datasets, or say where to get one, under which licence and as which tree."""
+    from depthvlm_bench import registry
+    from depthvlm_bench.errors import CheckError
+    from depthvlm_bench.frames import Converter
+
+    if name is not None:
+        card = registry.load_converter(name).card
+        print_json(asdict(card)) if as_json else _print_card(card)
+        return
+    cards, faults = [], []
+    for _, item in registry.each(registry.CONVERTERS):
+        if isinstance(item, Converter):
+            cards.append(item.card)
+        elif isinstance(item, CheckError):
+            faults.append(item)
+    if as_json:
+        print_json([asdict(card) for card in cards])
+    else:
+        _print_table(cards)
+    for fault in faults:
+        click.echo(f"error: {fault.one_line()}", err=True)
+
+
+def _print_table(cards: "list[DatasetCard]") -> None:
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for header in ("dataset", "title", "kind", "splits", "images x points", "licence", "login"):
+        table.add_column(header)
+    for card in cards:
+        size = f"{card.images} x {card.points_per_image}" if card.images else "-"
+        login = "yes" if card.licence.login else "no"
+        table.add_row(card.name, card.title, card.kind, ", ".join(card.roles), size, card.licence.id, login)
+    console().print(table)
+
+
+def _print_card(card: "DatasetCard") -> None:
+    lines = {
+        "dataset": f"{card.name} — {card.title}",
+        "get it": f"{card.homepage}" + (" (account or signature needed)" if card.licence.login else ""),
+        "size": card.size,
+        "licence": f"{card.licence.id}, {card.licence.url}",
+        "publish": f"pixels {_yes(card.licence.pixels)}, annotations {_yes(card.licence.annotations)}",
+        "splits": "; ".join(f"{role} from {' | '.join(sources)}" for role, sources in card.splits.items()),
+        "evaluation": f"{card.images} images x {card.points_per_image} points"
+        if card.images
+        else "not an evaluation set",
+        "depth": f"{card.depth}, {card.depth_kind}-depth, valid {card.valid_min_m}-{card.valid_max_m} m",
+        "cite": card.citation,
+    }
+    for label, text in lines.items():
+        click.echo(f"{label:<11}{text}")
+    click.echo("tree")
+    for line in card.tree.strip("\n").splitlines():
+        click.echo(f"           {line}")
+
+
+def _yes(value: bool) -> str:
+    return "yes" if value else "no"

@@ -1,0 +1,100 @@
+"""dvbench verify: is a converted set still what its plan, receipts and manifest say."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from depthvlm_bench.cli.common import ScreenProgress, examples, json_option, print_json, workspace_option
+from depthvlm_bench.errors import DataMissingError, ExitCode
+
+if TYPE_CHECKING:
+    from depthvlm_bench.cards import Role
+    from depthvlm_bench.convert.verify import Finding
+
+SHOWN_FINDINGS = 20
+
+Checked = dict[str, dict["Role", list["Finding"]]]
+
+
+@click.command(
+    "verify", epilog=examples("dvbench verify", "dvbench verify nuscenes /data/sets/nuscenes@mini_train")
+)
+@click.argument("sets", nargs=-1, metavar="[SET]...")
+@click.option(
+    "--data",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder that holds set folders.  [default: WORKSPACE/data]",
+)
+@workspace_option
+@json_option
+def command(sets: tuple[str, ...], data: Path | None, workspace: Path, as_json: bool) -> int:
+    """Check converted sets, record by record; SET is a name or a path, all sets if left out.
+
+    Exits with 1 if anything is wrong.
+    """
+    from depthvlm_bench.convert.verify import roles_of, verify
+
+    folders = set_folders(data or workspace / "data", sets)
+    progress = ScreenProgress()
+    checked: Checked = {}
+    for folder in folders:
+        checked[str(folder)] = {role: verify(folder, [role], progress) for role in roles_of(folder)}
+        if not as_json:
+            print_set(folder, checked[str(folder)])
+    if as_json:
+        print_json(
+            [
+                {
+                    "set": Path(folder).name,
+                    "folder": folder,
+                    "split": role,
+                    "findings": list(map(asdict, findings)),
+                }
+                for folder, roles in checked.items()
+                for role, findings in roles.items()
+            ]
+        )
+    clean = not any(findings for roles in checked.values() for findings in roles.values())
+    if not clean and not as_json:
+        click.echo(
+            "next: remove the shards named above (not the plan) and run the same dvbench convert again"
+        )
+    return ExitCode.OK if clean else ExitCode.CHECK_FAILED
+
+
+def set_folders(data: Path, names: tuple[str, ...]) -> list[Path]:
+    """Folders of the sets named, or of all sets under `data`.
+
+    Raises:
+        DataMissingError: no such set, naming the nearest; or no set at all.
+    """
+    from depthvlm_bench.convert.verify import roles_of
+    from depthvlm_bench.errors import unknown_name
+
+    there = sorted(path.parent for path in data.glob("*/data"))
+    there = [folder for folder in there if roles_of(folder)]
+    if not names and not there:
+        raise DataMissingError("no converted set", where=data, next_step="dvbench convert, or --data FOLDER")
+    folders = []
+    for name in names:
+        found = next((path for path in (data / name, Path(name)) if path.is_dir() and roles_of(path)), None)
+        if found is None:
+            hint = unknown_name("set", name, [folder.name for folder in there])
+            raise DataMissingError(
+                hint.what, where=data, why=hint.why, next_step="dvbench convert makes sets"
+            )
+        folders.append(found)
+    return folders or there
+
+
+def print_set(folder: Path, roles: "dict[Role, list[Finding]]") -> None:
+    """A line a split, and its findings below."""
+    for role, findings in roles.items():
+        verdict = "ok" if not findings else f"{len(findings)} finding{'s' * (len(findings) > 1)}"
+        click.echo(f"{folder.name} {role}: {verdict}")
+        for finding in findings[:SHOWN_FINDINGS]:
+            click.echo(f"  {finding.one_line()}")
+        if len(findings) > SHOWN_FINDINGS:
+            click.echo(f"  and {len(findings) - SHOWN_FINDINGS} more; --json lists all")

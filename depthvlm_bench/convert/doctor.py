@@ -1,0 +1,321 @@
+"""Checks before the work: is a raw tree what its dataset's card says, before hours are spent on it?"""
+
+import heapq
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from depthvlm_bench.cards import DatasetCard, Role
+from depthvlm_bench.conventions import FloatArray
+from depthvlm_bench.convert.plan import (
+    EVAL_BYTES_PER_PIXEL,
+    SOURCE_BYTES_PER_PIXEL,
+    TRAIN_BYTES_PER_PIXEL,
+    frame_boundary,
+)
+from depthvlm_bench.convert.run import open_source
+from depthvlm_bench.convert.settings import check_disjoint, choose_split
+from depthvlm_bench.errors import CheckError, DataMissingError
+from depthvlm_bench.frames import Converter, DepthGrid, Frame, FrameRef, Skip, Source, Split, scorable
+from depthvlm_bench.hashing import hash64
+from depthvlm_bench.progress import Progress
+from depthvlm_bench.records.codec import canonical_grid
+from depthvlm_bench.records.receipts import count_reasons, reasons_text
+from depthvlm_bench.sampling.draw import SEED
+
+Status = Literal["ok", "warn", "fail"]
+PERCENTILES = (5.0, 50.0, 95.0)
+CONSTANT_M, DELTA1 = 2.0, 1.25
+# Standard errors of the sample beyond which a figure no longer looks like chance.
+SUSPICIOUS_ERRORS = 3.0
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing looked at.
+
+    Attributes:
+        name: what was looked at.
+        status: ok; warn: it can be converted, but look at this first; fail: mend it first.
+        found: what is there.
+        advice: what to do; empty where nothing has to be done.
+    """
+
+    name: str
+    status: Status
+    found: str
+    advice: str = ""
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What is known of a raw tree after a first look."""
+
+    dataset: str
+    root: Path
+    checks: tuple[Check, ...]
+
+    @property
+    def status(self) -> Status:
+        """The worst of all checks."""
+        return max((c.status for c in self.checks), key=("ok", "warn", "fail").index, default="ok")
+
+
+@dataclass(frozen=True)
+class _SampledFrame:
+    """Figures of one frame that was read to the end."""
+
+    size: tuple[int, int]
+    fx_px: float
+    valid: int
+    total: int | None
+    percentiles_m: FloatArray
+    constant_share: float
+    record_bytes: float
+
+
+@dataclass
+class _Census:
+    """One split, counted; and a few of its frames, read."""
+
+    split: Split
+    frames: int = 0
+    index_skips: list[Skip] = field(default_factory=list)
+    sampled: list[_SampledFrame] = field(default_factory=list)
+    sample_skips: list[Skip] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        return self.split.source
+
+
+def examine(
+    converter: Converter, root: Path, options: object, sample: int, progress: Progress, *, workspace: Path
+) -> Diagnosis:
+    """Look at a raw tree: its layout, its splits, their frames, and some of these decoded.
+
+    Args:
+        converter: how the dataset is read.
+        root: the raw tree.
+        options: the converter's own options; None: its defaults.
+        sample: frames to decode in each split, spread over it by hash.
+        progress: told of stages.
+        workspace: where the converted sets would go; need not exist.
+
+    Raises:
+        DataMissingError: there is no such tree.
+    """
+    card, source = converter.card, open_source(converter, root, options)
+    try:
+        checks = [*_check_layout(source), *_check_splits(card, source)]
+        counted = []
+        for split in _present_splits(card, source):
+            counted.append(_count(source, card, split, sample, progress))
+            checks += [*_check_frames(card, counted[-1]), *_check_sample(card, counted[-1])]
+        checks += _check_disk(card, counted, workspace)
+    finally:
+        source.close()
+    return Diagnosis(card.name, root, tuple(checks))
+
+
+def _present_splits(card: DatasetCard, source: Source) -> list[Split]:
+    roles = {name: role for role, names in card.splits.items() for name in names}
+    return [Split(roles[name], name) for name in source.source_splits() if name in roles]
+
+
+def _check_layout(source: Source) -> Iterator[Check]:
+    for item in source.layout():
+        absent = item.found == 0
+        status: Status = "fail" if absent and item.required else "ok"
+        advice = "the tree is incomplete or its root is another folder" if status == "fail" else item.note
+        found = "absent, not required" if absent and not item.required else f"{item.found} found"
+        yield Check(f"tree: {item.pattern}", status, found, advice)
+
+
+def _check_splits(card: DatasetCard, source: Source) -> Iterator[Check]:
+    present = ", ".join(source.source_splits()) or "none"
+    absent_status: Status = "warn" if _present_splits(card, source) else "fail"
+    for role in card.roles:
+        try:
+            chosen = choose_split(card, source, role, None, allow_overlap=False)
+            check_disjoint(card, source, chosen)
+        except DataMissingError as error:
+            yield Check(f"split for {role}", absent_status, f"none; present: {present}", error.next_step)
+        except CheckError as error:
+            yield Check(f"split for {role}", "fail", f"{error.what}: {error.why}", error.next_step)
+        else:
+            yield Check(f"split for {role}", "ok", f"{chosen.split.source} (present: {present})")
+
+
+def _count(source: Source, card: DatasetCard, split: Split, sample: int, progress: Progress) -> _Census:
+    """Stream the index of a split, and read the frames of lowest hash."""
+    census = _Census(split)
+
+    def refs() -> Iterator[FrameRef]:
+        for item in source.index(split):
+            if isinstance(item, Skip):
+                census.index_skips.append(item)
+            else:
+                census.frames += 1
+                yield item
+
+    chosen = heapq.nsmallest(sample, refs(), key=lambda ref: (hash64(SEED, ref.dataset, ref.id), ref.id))
+    with progress.stage(f"reading frames of {split.source}", len(chosen), "frame") as advance:
+        for ref in sorted(chosen, key=lambda ref: ref.order_key):
+            with frame_boundary(ref.id, census.sample_skips):
+                census.sampled.append(_look_at(source.read(ref), card))
+            advance(1)
+    return census
+
+
+def _look_at(frame: Frame, card: DatasetCard) -> _SampledFrame:
+    frame.picture.decode()
+    metres = frame.depth.depth_m
+    measured = metres[metres > 0]
+    asked = metres[scorable(frame.depth, card.valid_min_m, card.valid_max_m)]
+    hits = (asked > CONSTANT_M / DELTA1) & (asked < CONSTANT_M * DELTA1)
+    return _SampledFrame(
+        size=(frame.camera.width, frame.camera.height),
+        fx_px=frame.camera.fx_px,
+        valid=len(asked),
+        total=len(metres) if isinstance(frame.depth, DepthGrid) else None,
+        percentiles_m=np.percentile(measured, PERCENTILES) if len(measured) else np.full(3, np.nan),
+        constant_share=float(hits.mean()) if len(asked) else float("nan"),
+        record_bytes=_record_bytes(frame, card),
+    )
+
+
+def _record_bytes(frame: Frame, card: DatasetCard) -> float:
+    """Bytes a record takes, by the same measure that sizes shards."""
+    grid = canonical_grid(frame, card)
+    canonical, native = grid.width * grid.height, frame.camera.width * frame.camera.height
+    if frame.ref.split.role == "eval":
+        return EVAL_BYTES_PER_PIXEL * canonical + SOURCE_BYTES_PER_PIXEL * native
+    return TRAIN_BYTES_PER_PIXEL * canonical if grid.shrinks else SOURCE_BYTES_PER_PIXEL * native
+
+
+def _expected_frames(card: DatasetCard, split: Split) -> int | None:
+    """Frames that the whole split has, or that an evaluation set needs at least."""
+    needed = card.images if split.role == "eval" else None
+    return card.source_split_images.get(split.source, needed)
+
+
+def _check_frames(card: DatasetCard, census: _Census) -> Iterator[Check]:
+    expected = _expected_frames(card, census.split)
+    found = f"{census.frames} in the index" + (f", {expected} in the full set" if expected else "")
+    name = f"{census.name}: frames"
+    if not census.frames:
+        yield Check(name, "fail", found, "nothing can be converted from this split")
+    elif expected and census.frames < expected:
+        yield Check(name, "warn", found, "a partial tree: what is made of it is a subset and is marked so")
+    else:
+        yield Check(name, "ok", found)
+    if census.index_skips:
+        first = census.index_skips[0]
+        counts = reasons_text(count_reasons(census.index_skips))
+        yield Check(f"{census.name}: left out", "warn", counts, f"the first: {first.id}: {first.detail}")
+
+
+def _check_sample(card: DatasetCard, census: _Census) -> Iterator[Check]:
+    if not census.sampled and not census.sample_skips:
+        return
+    yield _check_readable(census)
+    frames, name = census.sampled, census.name
+    if not frames:
+        return
+    sizes = ", ".join(f"{w}x{h}" for w, h in sorted({frame.size for frame in frames}))
+    fx_px = [frame.fx_px for frame in frames]
+    yield Check(f"{name}: pictures", "ok", f"{sizes}, fx {min(fx_px):.1f}-{max(fx_px):.1f} px")
+    yield _check_valid_share(card, name, frames)
+    if any(np.isfinite(frame.percentiles_m).all() for frame in frames):
+        yield _check_depths(card, name, frames)
+        if census.split.role == "eval":
+            yield _check_constant(card, name, frames)
+
+
+def _check_readable(census: _Census) -> Check:
+    skips, read = census.sample_skips, len(census.sampled)
+    found = f"{read} of {read + len(skips)} read"
+    if not skips:
+        return Check(f"{census.name}: sample", "ok", found)
+    first = skips[0]
+    return Check(
+        f"{census.name}: sample",
+        "warn" if read else "fail",
+        f"{found}; {reasons_text(count_reasons(skips))}",
+        f"the first: {first.id}: {first.detail}",
+    )
+
+
+def _check_valid_share(card: DatasetCard, name: str, frames: list[_SampledFrame]) -> Check:
+    if frames[0].total is None:
+        counts = [frame.valid for frame in frames]
+        found = f"{min(counts)}-{max(counts)} points a picture"
+    else:
+        shares = [frame.valid / (frame.total or 1) for frame in frames]
+        found = f"{np.mean(shares):.2%} of the pixels ({min(shares):.2%}-{max(shares):.2%} a picture)"
+    empty = sum(frame.valid == 0 for frame in frames)
+    if not empty:
+        return Check(f"{name}: valid depth", "ok", found)
+    advice = f"{empty} of {len(frames)} pictures have none within {card.valid_min_m}-{card.valid_max_m} m"
+    return Check(f"{name}: valid depth", "fail" if empty == len(frames) else "warn", found, advice)
+
+
+def _check_depths(card: DatasetCard, name: str, frames: list[_SampledFrame]) -> Check:
+    """Depths before the valid range is applied: another unit puts them outside it."""
+    low_m, median_m, high_m = np.nanmedian([frame.percentiles_m for frame in frames], axis=0)
+    found = f"p5 {low_m:.2f}, p50 {median_m:.2f}, p95 {high_m:.2f} m"
+    if not card.valid_min_m <= median_m <= card.valid_max_m:
+        advice = (
+            f"not within {card.valid_min_m}-{card.valid_max_m} m: another unit or another dataset's files"
+        )
+        return Check(f"{name}: depth", "fail", found, advice)
+    if low_m < card.valid_min_m or high_m > card.valid_max_m:
+        advice = f"much of it is not within {card.valid_min_m}-{card.valid_max_m} m and will not be asked"
+        return Check(f"{name}: depth", "warn", found, advice)
+    return Check(f"{name}: depth", "ok", found)
+
+
+def _check_constant(card: DatasetCard, name: str, frames: list[_SampledFrame]) -> Check:
+    """How often a constant 2.0 m would be right, the paper's fingerprint of a dataset."""
+    shares = np.array([f.constant_share for f in frames if np.isfinite(f.constant_share)])
+    check, found = (
+        f"{name}: constant 2.0 m",
+        f"right at {shares.mean():.3f}" if len(shares) else "nothing to ask",
+    )
+    if card.paper_constant_2m is None or len(shares) < 2:
+        return Check(check, "ok", found)
+    error = float(shares.std(ddof=1) / np.sqrt(len(shares)))
+    found += f" ± {error:.3f}, the paper's table has {card.paper_constant_2m}"
+    if abs(shares.mean() - card.paper_constant_2m) <= SUSPICIOUS_ERRORS * error:
+        return Check(check, "ok", found)
+    return Check(check, "warn", found, "more than chance explains: look at --sample 100, and at the split")
+
+
+def _check_disk(card: DatasetCard, counted: list[_Census], workspace: Path) -> Iterator[Check]:
+    """Room for the first present split of each role, which is what `convert` takes."""
+    sizes: dict[Role, float] = {}
+    for role, names in card.splits.items():
+        by_name = {census.name: census for census in counted if census.split.role == role and census.sampled}
+        census = next((by_name[name] for name in names if name in by_name), None)
+        if census is not None:
+            rows = min(census.frames, card.images or census.frames) if role == "eval" else census.frames
+            sizes[role] = rows * float(np.mean([frame.record_bytes for frame in census.sampled]))
+    if not sizes:
+        return
+    folder = next(path for path in (workspace, *workspace.absolute().parents) if path.exists())
+    free = shutil.disk_usage(folder).free
+    parts = ", ".join(f"{role} about {_size(size)}" for role, size in sizes.items())
+    found = f"{parts}; {_size(free)} free at {folder}"
+    if sum(sizes.values()) <= free:
+        yield Check("disk", "ok", found)
+    else:
+        yield Check("disk", "fail", found, "--workspace or --out on a larger disk, or --limit")
+
+
+def _size(count: float) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"

@@ -1,0 +1,235 @@
+"""Checks after the work: is a converted set still what its plan, receipts and manifest say?"""
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any, get_args
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from depthvlm_bench.cards import Role
+from depthvlm_bench.convert.finish import manifest_path, read_columns, success_path
+from depthvlm_bench.convert.plan import Plan, PlannedFrame, plan_path, read_plan
+from depthvlm_bench.convert.verify_rows import Finding, row_findings
+from depthvlm_bench.errors import DvbenchError
+from depthvlm_bench.hashing import sha256_file
+from depthvlm_bench.progress import Progress
+from depthvlm_bench.records.receipts import ShardReceipt, read_receipt, receipt_path
+from depthvlm_bench.records.schema import POINTS_COLUMNS, POINTS_SCHEMA, SCHEMA
+from depthvlm_bench.sampling.manifest import MANIFEST_COLUMNS, manifest_hash, manifest_table, read_manifest
+
+__all__ = ["Finding", "roles_of", "verify"]
+
+# What a damaged file makes Arrow, JSON or our own reading of them raise.
+DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError, DvbenchError)
+
+
+def roles_of(folder: Path) -> list[Role]:
+    """The splits of which a set folder holds anything at all."""
+    patterns = ("plan-{}.parquet", "_SUCCESS-{}", "data/{}-*.parquet", "receipts/{}-*.json")
+    roles: tuple[Role, ...] = get_args(Role)
+    return [role for role in roles if any(any(folder.glob(p.format(role))) for p in patterns)]
+
+
+def verify(folder: Path, roles: Sequence[Role], progress: Progress) -> list[Finding]:
+    """Check every file and every record of some splits of a set; memory stays at one row group.
+
+    Args:
+        folder: the set's folder.
+        roles: the splits to check.
+        progress: told of stages, and of what is worth knowing but no fault.
+
+    Returns:
+        what is wrong, in the order it was found; empty for a set that is whole.
+    """
+    return [finding for role in roles for finding in _verify_split(folder, role, progress)]
+
+
+@dataclass
+class _Split:
+    """A split under examination: its plan, and the receipts of shards that could be read to the end."""
+
+    folder: Path
+    plan: Plan
+    receipts: list[ShardReceipt] = field(default_factory=list)
+
+
+def _verify_split(folder: Path, role: Role, progress: Progress) -> Iterator[Finding]:
+    if not success_path(folder, role).is_file():
+        why = f"there is no {success_path(folder, role).name}; the same dvbench convert finishes it"
+        yield Finding("the conversion was not finished", str(folder), why)
+    try:
+        plan = read_plan(folder, role)
+    except DAMAGE as error:
+        yield Finding("the plan cannot be read", str(plan_path(folder, role)), _text(error))
+        return
+    if plan is None:
+        why = "without it nothing can be checked against what was meant"
+        yield Finding("the plan is missing", str(plan_path(folder, role)), why)
+        return
+    split = _Split(folder, plan)
+    with progress.stage(f"verifying {folder.name} {role}", len(plan.frames), "image") as advance:
+        for index in range(plan.shards):
+            yield from _check_shard(split, index, advance)
+    yield from _check_keys(split, progress)
+    yield from _check_strays(split)
+    if len(split.receipts) == plan.shards and success_path(folder, role).is_file():
+        yield from _check_whole(split)
+
+
+def _check_shard(split: _Split, index: int, advance: Callable[[int], None]) -> Iterator[Finding]:
+    folder, file = split.folder, split.plan.shard_file(index)
+    path, receipt = folder / "data" / file, read_receipt(folder, file)
+    if receipt is None:
+        why = "it is missing or no receipt; dvbench convert makes the shard again"
+        yield Finding("a shard has no receipt", str(receipt_path(folder, file)), why)
+    if not path.is_file():
+        yield Finding("a shard is missing", str(path), "dvbench convert makes it again")
+        return
+    if receipt is not None:
+        yield from _check_file(path, receipt)
+    ids: list[str] = []
+    try:
+        schema = pq.read_schema(path)
+        if not schema.equals(SCHEMA) or schema.metadata != SCHEMA.metadata:
+            yield Finding("a shard has another schema", str(path), "every set has the project's one schema")
+            return
+        yield from _check_rows(path, split.plan, index, ids, advance)
+        yield from _check_ids(path, split.plan.shard(index), receipt, ids)
+    except DAMAGE as error:
+        yield Finding("a shard cannot be read", str(path), f"after {len(ids)} records: {_text(error)}")
+        return
+    split.receipts += [receipt] if receipt is not None else []
+
+
+def _check_file(path: Path, receipt: ShardReceipt) -> Iterator[Finding]:
+    size = path.stat().st_size
+    if receipt.file != path.name:
+        yield Finding("a receipt speaks of another shard", str(path), f"its file is {receipt.file!r}")
+    if size != receipt.bytes:
+        yield Finding(
+            "a shard has another size than its receipt", str(path), f"{size} bytes, not {receipt.bytes}"
+        )
+    elif (found := sha256_file(path)) != receipt.sha256:
+        yield Finding(
+            "a shard has another hash than its receipt", str(path), f"{found}, not {receipt.sha256}"
+        )
+
+
+def _check_rows(
+    path: Path, plan: Plan, index: int, ids: list[str], advance: Callable[[int], None]
+) -> Iterator[Finding]:
+    """Check the records of a shard one row group at a time; their ids are appended to `ids`."""
+    planned = {frame.ref.id: frame for frame in plan.shard(index)}
+    with pq.ParquetFile(path) as file:
+        for group in range(file.num_row_groups):
+            for row in file.read_row_group(group).to_pylist():
+                ids.append(row["id"])
+                advance(1)
+                if row["id"] in planned:
+                    yield from row_findings(row, planned[row["id"]], plan.settings)
+
+
+def _check_ids(
+    path: Path, frames: Sequence[PlannedFrame], receipt: ShardReceipt | None, ids: Sequence[str]
+) -> Iterator[Finding]:
+    """Plan order, less what the receipt says was skipped."""
+    skipped = {skip.id for skip in receipt.skips} if receipt else set()
+    expected = [frame.ref.id for frame in frames if frame.ref.id not in skipped]
+    differing = next((pair for pair in zip_longest(ids, expected) if pair[0] != pair[1]), None)
+    if differing:
+        yield Finding("records are not the plan's", str(path), f"{differing[0]} where {differing[1]} belongs")
+    if receipt and receipt.rows != len(ids):
+        yield Finding(
+            "a receipt counts other records", str(path), f"it says {receipt.rows}, there are {len(ids)}"
+        )
+    if unknown := sorted(skipped - {frame.ref.id for frame in frames}):
+        yield Finding("a receipt skips a frame that was not planned", str(path), unknown[0])
+
+
+def _check_keys(split: _Split, progress: Progress) -> Iterator[Finding]:
+    """Receipts against the plan. Keys hold library versions: where none fits, other versions made the set."""
+    keys = {split.plan.shard_key(index) for index in range(split.plan.shards)}
+    others = [receipt.file for receipt in split.receipts if receipt.key not in keys]
+    if not others:
+        return
+    if len(others) == split.plan.shards:
+        reason = "made with other versions of pillow or pyarrow; its content is checked all the same"
+        progress.note(f"{split.folder.name}: {reason}")
+        return
+    for file in others:
+        why = "its key fits neither the plan nor the other receipts"
+        yield Finding("a receipt is of another plan", str(receipt_path(split.folder, file)), why)
+
+
+def _check_strays(split: _Split) -> Iterator[Finding]:
+    """Shards beside the plan's: every reader of `data/` would take them in."""
+    planned = {split.plan.shard_file(index) for index in range(split.plan.shards)}
+    for path in sorted((split.folder / "data").glob(f"{split.plan.settings.role}-*")):
+        if path.name not in planned:
+            yield Finding(
+                "a file in data/ is not of the plan", str(path), "readers would take it in; remove it"
+            )
+
+
+def _check_whole(split: _Split) -> Iterator[Finding]:
+    """Manifest, points file, dataset.json and _SUCCESS against the shards."""
+    folder, role = split.folder, split.plan.settings.role
+    manifest = manifest_table(read_columns(folder, split.receipts, MANIFEST_COLUMNS).to_pylist())
+    digest = manifest_hash(manifest)
+    yield from _compare_table(manifest_path(folder, role), manifest, read_manifest)
+    if role == "eval":
+        points = read_columns(folder, split.receipts, POINTS_COLUMNS).select(POINTS_SCHEMA.names)
+        yield from _compare_table(
+            folder / f"points-{role}.parquet", points.cast(POINTS_SCHEMA), pq.read_table
+        )
+    marked = {"manifest_hash": digest, "shards": split.plan.shards}
+    yield from _compare_json(success_path(folder, role), marked, lambda found: found)
+    yield from _compare_json(
+        folder / "dataset.json", _described(split) | marked, lambda found: found["splits"][role]
+    )
+
+
+def _described(split: _Split) -> dict[str, Any]:
+    """What dataset.json must say of the split."""
+    settings = split.plan.settings
+    return {
+        "source_split": settings.source_split,
+        "set_kind": settings.set_kind,
+        "sampling": settings.sampling,
+        "images": sum(receipt.rows for receipt in split.receipts),
+        "bytes": sum(receipt.bytes for receipt in split.receipts),
+        "options_hash": settings.hash,
+        "converter": settings.converter,
+    }
+
+
+def _compare_table(path: Path, expected: pa.Table, read: Callable[[Path], pa.Table]) -> Iterator[Finding]:
+    try:
+        found = read(path)
+        differing = [n for n in expected.column_names if not found.column(n).equals(expected.column(n))]
+    except DAMAGE as error:
+        yield Finding("a file cannot be read", str(path), _text(error))
+        return
+    if differing:
+        yield Finding("a file differs from the shards", str(path), f"in {', '.join(differing)}")
+
+
+def _compare_json(path: Path, expected: dict[str, Any], entry: Callable[[Any], Any]) -> Iterator[Finding]:
+    try:
+        found = entry(json.loads(path.read_text(encoding="utf-8")))
+        differing = {name: found.get(name) for name in expected if found.get(name) != expected[name]}
+    except DAMAGE as error:
+        yield Finding("a file cannot be read", str(path), _text(error))
+        return
+    for name, value in differing.items():
+        yield Finding(
+            "a file differs from the shards", str(path), f"{name} {value!r}, not {expected[name]!r}"
+        )
+
+
+def _text(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"

@@ -1,0 +1,1 @@
+"""Models and how they are asked: cards, contracts, read-outs, and the resumable runner."""

@@ -1,0 +1,236 @@
+"""The runner: shows a model the records of a set, reads its answers at the points, and keeps them as they come."""
+
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+
+from depthvlm_bench.conventions import FloatArray
+from depthvlm_bench.errors import CheckError, UsageError
+from depthvlm_bench.frames import scorable
+from depthvlm_bench.geometry.camera import estimated_camera, inside
+from depthvlm_bench.predict.contracts import (
+    DensePredictor,
+    Model,
+    ModelCard,
+    PointAnswer,
+    PointPredictor,
+    Predictor,
+    View,
+)
+from depthvlm_bench.predict.readout import ViewMap, read_bilinear, read_nearest, to_view
+from depthvlm_bench.predict.store import RunStore
+from depthvlm_bench.progress import Progress
+from depthvlm_bench.records.codec import decode_depth
+from depthvlm_bench.records.reader import VIEW_COLUMNS, InputMode, RecordSet, SourceView, view_of
+from depthvlm_bench.scoring.metrics import ratio_counts
+
+POINT_LISTS = ("points", "points_balanced")
+DENSE_RATIO = 1.25
+PART_IMAGES = 64
+PART_SECONDS = 60.0
+DEPTH_COLUMNS = (
+    *("depth", "depth_scale", "depth_affine", "depth_points", "depth_uv_step"),
+    *("valid_min", "valid_max"),
+)
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """How a model is asked.
+
+    Attributes:
+        input: which picture it is shown.
+        camera_known: whether it is given K.
+        lists: which point lists it answers.
+        batch: pictures at once; None: the card's.
+    """
+
+    input: InputMode = "canonical"
+    camera_known: bool = True
+    lists: tuple[str, ...] = ("points",)
+    batch: int | None = None
+
+
+def check_settings(card: ModelCard, settings: RunSettings) -> None:
+    """Refuse combinations that would not mean what they say (UsageError)."""
+    if not settings.camera_known and settings.input != "native":
+        raise UsageError(
+            "camera track `unknown` goes with --input native",
+            why="a picture brought to a given focal length tells that focal length",
+        )
+    if settings.input == "preferred" and card.preferred_focal_px is None:
+        raise UsageError(f"{card.id} declares no preferred focal length", next_step="use --input canonical")
+
+
+def predict(
+    model: Model,
+    options: object,
+    records: RecordSet,
+    wanted: set[str],
+    settings: RunSettings,
+    store: RunStore,
+    progress: Progress,
+) -> int:
+    """Predict the wanted records that the store does not hold yet; the model is loaded only if there are any.
+
+    Returns:
+        how many records were predicted now.
+    """
+    done = store.done()
+    open_lists = {record: [n for n in settings.lists if record not in done.get(n, ())] for record in wanted}
+    missing = {record: names for record, names in open_lists.items() if names}
+    if not missing:
+        return 0
+    predictor = model.build()
+    predictor.load(options)
+    batch_size = settings.batch or model.card.max_batch
+    with progress.stage(f"{model.card.id} on {records.name}", len(missing), "image") as advance:
+        part = _Part(store)
+        for rows in _batches(records, missing, batch_size):
+            part.add(*_answer(predictor, model.card, rows, missing, settings))
+            advance(len(rows))
+        part.flush()
+    return len(missing)
+
+
+class _Part:
+    """Answers that wait to be written; a part is closed by size or by time, whichever is first."""
+
+    def __init__(self, store: RunStore) -> None:
+        self.store = store
+        self.predictions: list[dict[str, Any]] = []
+        self.dense: list[dict[str, Any]] = []
+        self.images, self.since = 0, time.monotonic()
+
+    def add(self, predictions: list[dict[str, Any]], dense: list[dict[str, Any]]) -> None:
+        self.predictions += predictions
+        self.dense += dense
+        self.images += len({row["id"] for row in predictions})
+        if self.images >= PART_IMAGES or time.monotonic() - self.since >= PART_SECONDS:
+            self.flush()
+
+    def flush(self) -> None:
+        if self.predictions:
+            self.store.append(self.predictions, self.dense)
+        self.predictions, self.dense, self.images, self.since = [], [], 0, time.monotonic()
+
+
+def _batches(records: RecordSet, missing: Mapping[str, Sequence[str]], size: int) -> Iterator[list[Row]]:
+    columns = (*VIEW_COLUMNS, *POINT_LISTS, *DEPTH_COLUMNS)
+    batch: list[Row] = []
+    for row in records.rows(columns):
+        if row["id"] in missing:
+            batch.append(row)
+            if len(batch) == size:
+                yield batch
+                batch = []
+    if batch:
+        yield batch
+
+
+def _answer(
+    predictor: Predictor,
+    card: ModelCard,
+    rows: Sequence[Row],
+    lists: Mapping[str, Sequence[str]],
+    settings: RunSettings,
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    shown = [view_of(row, settings.input, card.preferred_focal_px) for row in rows]
+    views = [_view(row, source_view, card, settings) for row, source_view in zip(rows, shown, strict=True)]
+    predictions: list[dict[str, Any]] = []
+    dense: list[dict[str, Any]] = []
+    if card.kind == "point":
+        for row, source_view, view in zip(rows, shown, views, strict=True):
+            predictions += _ask(cast(PointPredictor, predictor), row, source_view, view, lists[row["id"]])
+        return predictions, dense
+    maps = cast(DensePredictor, predictor).predict(views)
+    if len(maps) != len(views):
+        raise CheckError(f"{card.id} returned {len(maps)} maps for {len(views)} pictures")
+    for row, source_view, dense_map in zip(rows, shown, maps, strict=True):
+        view_map = to_view(dense_map, *source_view.picture.size)
+        for name in lists[row["id"]]:
+            predictions += _read_map(row, source_view, view_map, name)
+        if row["depth"] is not None or row["depth_points"] is not None:
+            dense.append(_dense_counts(row, source_view, view_map))
+    return predictions, dense
+
+
+def _view(row: Row, shown: SourceView, card: ModelCard, settings: RunSettings) -> View:
+    camera = shown.camera if settings.camera_known else None
+    if camera is None and card.camera == "required":
+        camera = estimated_camera(*shown.picture.size)
+    return View(row["id"], shown.picture, camera)
+
+
+def _view_points(row: Row, shown: SourceView, name: str) -> FloatArray:
+    """Asked points (N, 2) in the view's pixels."""
+    points = row[name] or []
+    u, v = shown.view_from_source.apply([p["u_src"] for p in points], [p["v_src"] for p in points])
+    return np.stack([u, v], axis=1)
+
+
+def _read_map(row: Row, shown: SourceView, view_map: ViewMap, name: str) -> list[dict[str, Any]]:
+    u, v = _view_points(row, shown, name).T
+    nearest, bilinear = read_nearest(view_map, u, v), read_bilinear(view_map, u, v)
+    in_map = inside(u, v, *shown.picture.size)
+    return [
+        {
+            "id": row["id"],
+            "list": name,
+            "point_index": index,
+            "nearest_m": _value(nearest[index]),
+            "bilinear_m": _value(bilinear[index]),
+            "in_map": bool(in_map[index]),
+            "outcome": _outcome(nearest[index]),
+        }
+        for index in range(len(u))
+    ]
+
+
+def _ask(
+    predictor: PointPredictor, row: Row, shown: SourceView, view: View, lists: Sequence[str]
+) -> list[dict[str, Any]]:
+    rows = []
+    for name in lists:
+        points = _view_points(row, shown, name)
+        answers = predictor.ask(view, points)
+        if len(answers) != len(points):
+            raise CheckError(f"{len(answers)} answers to {len(points)} points", where=row["id"])
+        rows += [_answer_row(row["id"], name, index, answer) for index, answer in enumerate(answers)]
+    return rows
+
+
+def _answer_row(record: str, name: str, index: int, answer: PointAnswer) -> dict[str, Any]:
+    """A point answer has one value, whatever the read-out."""
+    value = _value(answer.value_m if answer.value_m is not None else np.nan)
+    usage = json.dumps(answer.usage, sort_keys=True) if answer.usage is not None else None
+    outcome = _outcome(value) if value is not None and answer.outcome == "ok" else answer.outcome
+    values = {"nearest_m": value, "bilinear_m": value, "compat_index_m": value}
+    said = {"outcome": outcome, "raw_text": answer.raw_text, "usage": usage}
+    return {"id": record, "list": name, "point_index": index, **values, "in_map": True, **said}
+
+
+def _value(value: float) -> float | None:
+    """Parquet's null for NaN; infinities are kept, they say what went wrong."""
+    return None if np.isnan(value) else float(value)
+
+
+def _outcome(value: float) -> str:
+    if not np.isfinite(value):
+        return "nonfinite"
+    return "ok" if value > 0 else "nonpositive"
+
+
+def _dense_counts(row: Row, shown: SourceView, view_map: ViewMap) -> dict[str, Any]:
+    """Counts over every valid depth of the record, compared where the truth lies: the map is read there."""
+    depth = decode_depth(row)
+    u, v = shown.view_from_source.apply(*depth.source_pixels())
+    asked = scorable(depth, row["valid_min"], row["valid_max"]) & inside(u, v, *shown.picture.size)
+    counts = ratio_counts(read_nearest(view_map, u[asked], v[asked]), depth.depth_m[asked], DENSE_RATIO)
+    return {"id": row["id"], "asked": counts.asked, "answered": counts.answered, "within_1_25": counts.hits}

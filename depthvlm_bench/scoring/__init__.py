@@ -1,0 +1,1 @@
+"""Scores: metrics as sums and counts, protocols as files, intervals."""

@@ -1,0 +1,127 @@
+"""Evaluate a model on a set: fit where it has to be, predict what is missing, score sparse and dense."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from depthvlm_bench.errors import CheckError, DataMissingError
+from depthvlm_bench.predict.contracts import Model
+from depthvlm_bench.predict.runner import POINT_LISTS, RunSettings, check_settings, predict
+from depthvlm_bench.predict.store import RunSpec, RunStore
+from depthvlm_bench.progress import Progress
+from depthvlm_bench.records.reader import RecordSet
+from depthvlm_bench.results.provenance import collect
+from depthvlm_bench.results.schema import Mode, Result, write_result
+from depthvlm_bench.scoring.protocol import Protocol
+from depthvlm_bench.scoring.scorer import score_run, wanted_rows
+
+MODES: tuple[Mode, ...] = ("sparse", "dense")
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What `evaluate` did for one set.
+
+    Attributes:
+        predicted, resumed: images predicted now, and found from earlier runs.
+        results: the scores, sparse first.
+        paths: their files.
+    """
+
+    records: RecordSet
+    run: Path
+    predicted: int
+    resumed: int
+    results: tuple[Result, ...]
+    paths: tuple[Path, ...]
+
+
+def with_fit(model: Model, options: object, train: Sequence[RecordSet]) -> tuple[Any, dict[str, str]]:
+    """Options of a fitted model pointed at its training sets, and what the fit is identified by.
+
+    Raises:
+        DataMissingError: there is no training set; a fit on evaluation data is never made.
+    """
+    if not model.card.fitted:
+        return options, {}
+    if not train:
+        raise DataMissingError(
+            f"{model.card.id} has to be fitted and there is no converted training split",
+            why="it is never fitted on evaluation data",
+            next_step="dvbench convert DATASET --root DIR --split train, or --fit-on SET",
+        )
+    fitted = replace(options, fit_on=tuple(records.folder for records in train))  # type: ignore[type-var]
+    return fitted, {records.name: records.manifest_hash for records in train}
+
+
+def run_spec(
+    model: Model, options: Any, fit: dict[str, str], records: RecordSet, settings: RunSettings  # noqa: ANN401
+) -> RunSpec:
+    """What identifies the run: paths in options are left out, they say where and not what."""
+    named = {field.name: getattr(options, field.name) for field in fields(options) if field.name != "fit_on"}
+    plain = {name: value.name if isinstance(value, Path) else value for name, value in named.items()}
+    return RunSpec(
+        model=model.card.id,
+        model_version=model.card.version,
+        kind=model.card.kind,
+        options=plain,
+        fit=fit,
+        set_name=records.name,
+        role=records.role,
+        manifest_hash=records.manifest_hash,
+        input=settings.input,
+        track="known" if settings.camera_known else "unknown",
+    )
+
+
+def evaluate(
+    model: Model,
+    options: object,
+    train: Sequence[RecordSet],
+    records: RecordSet,
+    settings: RunSettings,
+    protocol: Protocol,
+    out: Path,
+    progress: Progress,
+    *,
+    limit: int | None = None,
+    where: str | None = None,
+) -> Evaluation:
+    """Predict and score one set; `out` holds runs/ and results/.
+
+    Args:
+        train: training sets for fitted models.
+        limit: predict at most this many images; the result is partial.
+        where: predict and score only records of this selection.
+    """
+    check_settings(model.card, settings)
+    fitted, fit = with_fit(model, options, train)
+    store = RunStore(out / "runs", run_spec(model, fitted, fit, records, settings))
+    wanted = [row["id"] for row in wanted_rows(records, where)][:limit]
+    lists = POINT_LISTS if model.card.kind == "dense" else settings.lists
+    store.open({"settings": asdict(settings), **collect()})
+    predicted = predict(model, fitted, records, set(wanted), replace(settings, lists=lists), store, progress)
+    results, paths = score_and_write(store, model, records, protocol, out, where)
+    return Evaluation(records, store.folder, predicted, len(wanted) - predicted, results, paths)
+
+
+def score_and_write(
+    store: RunStore, model: Model, records: RecordSet, protocol: Protocol, out: Path, where: str | None
+) -> tuple[tuple[Result, ...], tuple[Path, ...]]:
+    """Score a run in each mode that it has something for, and write the results.
+
+    Raises:
+        CheckError: the set was converted again and is no longer the one that was predicted.
+    """
+    if store.spec.manifest_hash != records.manifest_hash:
+        raise CheckError(
+            "the run was made on another version of the set",
+            where=store.folder,
+            why=f"manifest {store.spec.manifest_hash[:12]}, the set is now {records.manifest_hash[:12]}",
+            next_step="dvbench eval predicts the new one",
+        )
+    scored = [score_run(store, model.card, records, protocol, mode, where) for mode in MODES]
+    kept = [item for item in scored if item is not None]
+    paths = tuple(write_result(out / "results", item.result, item.per_image) for item in kept)
+    return tuple(item.result for item in kept), paths

@@ -1,0 +1,50 @@
+"""Metrics as sums and counts, exact under any order of images, shards and machines."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from depthvlm_bench.conventions import BoolArray
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What delta1 needs of some points.
+
+    Attributes:
+        asked: points with ground truth that were asked.
+        answered: of those, with a finite positive prediction.
+        hits: of those, within the ratio.
+    """
+
+    asked: int
+    answered: int
+    hits: int
+
+    def __add__(self, other: "Counts") -> "Counts":
+        """Counts of both, exactly."""
+        return Counts(self.asked + other.asked, self.answered + other.answered, self.hits + other.hits)
+
+
+def answered(prediction_m: npt.ArrayLike) -> BoolArray:
+    """Which predictions are an answer: finite and positive. Everything else is a miss, never left out."""
+    prediction = np.asarray(prediction_m, dtype=np.float64)
+    return np.isfinite(prediction) & (np.nan_to_num(prediction, nan=-1.0) > 0)
+
+
+def within_ratio(prediction_m: npt.ArrayLike, truth_m: npt.ArrayLike, threshold: float) -> BoolArray:
+    """Whether max(p / g, g / p) < threshold, strictly, in float64; False where p is no answer.
+
+    Source: Eigen et al. 2014, arXiv 1406.2283, with threshold 1.25 for delta1.
+    """
+    prediction, truth = np.asarray(prediction_m, np.float64), np.asarray(truth_m, np.float64)
+    usable = answered(prediction)
+    safe = np.where(usable, prediction, 1.0)
+    return usable & (np.maximum(safe / truth, truth / safe) < threshold)
+
+
+def ratio_counts(prediction_m: npt.ArrayLike, truth_m: npt.ArrayLike, threshold: float) -> Counts:
+    """Counts of one image's points."""
+    hits = within_ratio(prediction_m, truth_m, threshold)
+    return Counts(int(hits.size), int(answered(prediction_m).sum()), int(hits.sum()))

@@ -1,0 +1,164 @@
+"""One scorer for all: predictions and a set's points to a result, under a protocol."""
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from depthvlm_bench.errors import UsageError
+from depthvlm_bench.predict.contracts import ModelCard
+from depthvlm_bench.predict.store import RunStore
+from depthvlm_bench.records.reader import RecordSet
+from depthvlm_bench.records.where import parse_where
+from depthvlm_bench.results.provenance import collect
+from depthvlm_bench.results.schema import PER_IMAGE_SCHEMA, Counts, Mode, Result, Score
+from depthvlm_bench.scoring.metrics import ratio_counts
+from depthvlm_bench.scoring.protocol import Protocol
+from depthvlm_bench.scoring.uncertainty import bootstrap_interval
+
+DENSE_RATIO = 1.25
+POINT_COLUMNS = ("id", "scene", "camera", "tags", "points", "prompt_id")
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A result and its per-image rows."""
+
+    result: Result
+    per_image: pa.Table
+
+
+def wanted_rows(records: RecordSet, where: str | None) -> list[dict[str, Any]]:
+    """The set's records that a selection asks for, without pixels.
+
+    Raises:
+        UsageError: the selection is empty.
+    """
+    selects = parse_where(where)
+    rows: list[dict[str, Any]] = records.points(list(POINT_COLUMNS)).to_pylist()
+    chosen = [row for row in rows if selects(row["tags"])]
+    if not chosen:
+        raise UsageError(f"--where {where!r} selects no image", where=records.name)
+    return chosen
+
+
+def score_sparse(rows: list[dict[str, Any]], predictions: pa.Table, protocol: Protocol) -> tuple[list[dict[str, Any]], dict[str, int]]:
+    """Per-image counts on the asked points; an image without any prediction row is left out as missing.
+
+    Args:
+        rows: records with `points`.
+        predictions: rows of PREDICTION_SCHEMA.
+        protocol: names the read-out and the ratio.
+
+    Returns:
+        per-image rows, and answers by outcome. A point without a prediction row counts as a miss, `absent`.
+    """
+    by_record: dict[str, dict[int, tuple[float | None, str]]] = {}
+    wanted = predictions.filter(pa.compute.equal(predictions["list"], protocol.points))
+    columns = (wanted[name].to_pylist() for name in ("id", "point_index", f"{protocol.readout}_m", "outcome"))
+    for record, index, value, outcome in zip(*columns, strict=True):
+        by_record.setdefault(record, {})[index] = (value, outcome)
+    scored: list[dict[str, Any]] = []
+    outcomes: Counter[str] = Counter()
+    for row in rows:
+        answers = by_record.get(row["id"])
+        if answers is None:
+            continue
+        given = [answers.get(index, (None, "absent")) for index in range(len(row["points"]))]
+        outcomes.update(outcome for _, outcome in given)
+        values = np.array([np.nan if value is None else value for value, _ in given])
+        counts = ratio_counts(values, [point["depth_m"] for point in row["points"]], protocol.ratio)
+        scored.append(_image_row(row, counts.asked, counts.answered, counts.hits))
+    return scored, dict(sorted(outcomes.items()))
+
+
+def score_dense(rows: list[dict[str, Any]], dense: pa.Table, protocol: Protocol) -> list[dict[str, Any]]:
+    """Per-image counts on the depth grid, from the sums kept while predicting."""
+    if protocol.ratio != DENSE_RATIO:
+        raise UsageError(f"dense sums were kept for a ratio of {DENSE_RATIO}", why=f"{protocol.name} asks {protocol.ratio}")
+    counted = {row["id"]: row for row in dense.to_pylist()}
+    found = [(row, counted[row["id"]]) for row in rows if row["id"] in counted]
+    return [_image_row(row, c["asked"], c["answered"], c["within_1_25"]) for row, c in found if c["asked"]]
+
+
+def score_run(
+    store: RunStore, card: ModelCard, records: RecordSet, protocol: Protocol, mode: Mode, where: str | None = None
+) -> Scored | None:
+    """Score one run under a protocol; None where there is nothing of this mode to score.
+
+    Raises:
+        UsageError: the protocol does not take sets of this kind.
+    """
+    info = records.info
+    if info["set_kind"] not in protocol.set_kinds:
+        kinds = ", ".join(protocol.set_kinds)
+        raise UsageError(f"{protocol.name} does not score {info['set_kind']} sets", where=records.name, why=f"it takes {kinds}")
+    rows = wanted_rows(records, where)
+    outcomes: dict[str, int] = {}
+    if mode == "sparse":
+        images, outcomes = score_sparse(rows, store.predictions(), protocol)
+    else:
+        images = score_dense(rows, store.dense(), protocol)
+    if not images:
+        return None
+    result = _result(store, card, records, protocol, mode, where, rows, images, outcomes)
+    return Scored(result, pa.Table.from_pylist(images, PER_IMAGE_SCHEMA))
+
+
+def _image_row(row: dict[str, Any], asked: int, answered: int, hits: int) -> dict[str, Any]:
+    named = {name: row[name] for name in ("id", "scene", "camera", "tags")}
+    return named | {"asked": asked, "answered": answered, "hits": hits}
+
+
+def _result(
+    store: RunStore,
+    card: ModelCard,
+    records: RecordSet,
+    protocol: Protocol,
+    mode: Mode,
+    where: str | None,
+    rows: list[dict[str, Any]],
+    images: list[dict[str, Any]],
+    outcomes: dict[str, int],
+) -> Result:
+    spec, info = store.spec, records.info
+    shares = np.array([row["hits"] / row["asked"] for row in images])
+    low, high = bootstrap_interval(shares, protocol.bootstrap)
+    totals = {name: sum(row[name] for row in images) for name in ("asked", "answered", "hits")}
+    missing = len(rows) - len(images)
+    dataset = str(info["converter"]).split("/")[0]
+    return Result(
+        model=spec.model,
+        kind=spec.kind,
+        options=spec.options,
+        fit=spec.fit,
+        set_name=records.name,
+        dataset=dataset,
+        set_kind=info["set_kind"],
+        source_split=info["source_split"],
+        manifest_hash=records.manifest_hash,
+        images_of_the_full_set=info["images_of_the_full_set"],
+        protocol=protocol.name,
+        protocol_hash=protocol.hash,
+        mode=mode,
+        input=spec.input,
+        track=spec.track,
+        where=where,
+        ranked=not missing and info["set_kind"] in protocol.ranked_kinds and not card.for_tests,
+        complete=not missing,
+        exposure=exposure(card, spec.fit, dataset),
+        scores={"delta1": Score(float(shares.mean()), low, high)},
+        counts=Counts(images=len(images), images_missing=missing, outcomes=outcomes, **totals),
+        run=spec.hash,
+        prompt_hash=None,
+        provenance=collect(),
+    )
+
+
+def exposure(card: ModelCard, fit: dict[str, str], dataset: str) -> str:
+    """Whether the model saw the dataset in training: by its card, or because it was fitted on it."""
+    if card.fitted:
+        return "yes" if any(name.split("@")[0] == dataset for name in fit) else "no"
+    return card.trained_on.get(dataset, "no" if card.family == "naive" else "unknown")
