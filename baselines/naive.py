@@ -1,4 +1,4 @@
-"""Two honest naive rows, fitted on training splits: the best constant, and the median depth by picture row."""
+"""Two honest naive rows, fitted on training splits: the best constant, and the median depth by row."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -20,7 +20,17 @@ LOG_MIN, LOG_MAX = np.log(0.001), np.log(1000.0)
 LOG_BINS = int(np.ceil((LOG_MAX - LOG_MIN) / LOG_STEP))
 DELTA1_RATIO = 1.25
 FIT_COLUMNS = (
-    *("id", "source_width", "source_height", "full_width", "full_height", "crop_left", "crop_top", "width", "height"),
+    *(
+        "id",
+        "source_width",
+        "source_height",
+        "full_width",
+        "full_height",
+        "crop_left",
+        "crop_top",
+        "width",
+        "height",
+    ),
     *("depth", "depth_scale", "depth_affine", "depth_points", "depth_uv_step", "valid_min", "valid_max"),
 )
 
@@ -33,7 +43,9 @@ class FitOptions:
 
 
 def depth_histogram(sets: Sequence[RecordSet]) -> FloatArray:
-    """Distribution of log depth by picture row, (PICTURE_ROWS, LOG_BINS); every image of a set and every set weighs alike.
+    """Distribution of log depth by picture row, (PICTURE_ROWS, LOG_BINS).
+
+    Every image of a set weighs alike, and so does every set.
 
     Raises:
         DataMissingError: no set, or no valid depth in any.
@@ -79,12 +91,12 @@ def best_constant_m(histogram: FloatArray) -> float:
 
 
 def row_medians_m(histogram: FloatArray) -> FloatArray:
-    """Median depth of each picture row, (PICTURE_ROWS,); rows that never hold depth take the nearest one's."""
+    """Median depth of each picture row, (PICTURE_ROWS,); rows without any depth take the nearest one's."""
     cumulative = np.cumsum(histogram, axis=1)
     filled = np.flatnonzero(cumulative[:, -1] > 0)
     medians = [bin_depth_m(float(np.searchsorted(cumulative[i], cumulative[i, -1] / 2))) for i in filled]
     nearest = np.abs(np.arange(PICTURE_ROWS)[:, None] - filled[None, :]).argmin(axis=1)
-    return np.asarray(medians)[nearest]
+    return np.asarray(np.asarray(medians, dtype=np.float64)[nearest])
 
 
 class BestConstantPredictor:
@@ -92,7 +104,9 @@ class BestConstantPredictor:
 
     def load(self, options: FitOptions) -> None:
         """Fit."""
-        self.depth_m = best_constant_m(depth_histogram([RecordSet(folder, "train") for folder in options.fit_on]))
+        self.depth_m = best_constant_m(
+            depth_histogram([RecordSet(folder, "train") for folder in options.fit_on])
+        )
 
     def predict(self, views: Sequence[View]) -> list[DenseMap]:
         """A single value, spread over each view."""
@@ -104,7 +118,9 @@ class RowPriorPredictor:
 
     def load(self, options: FitOptions) -> None:
         """Fit."""
-        self.rows_m = row_medians_m(depth_histogram([RecordSet(folder, "train") for folder in options.fit_on]))
+        self.rows_m = row_medians_m(
+            depth_histogram([RecordSet(folder, "train") for folder in options.fit_on])
+        )
 
     def predict(self, views: Sequence[View]) -> list[DenseMap]:
         """One column, spread over each view."""
@@ -118,5 +134,7 @@ def _card(name: str, summary: str) -> ModelCard:
     )
 
 
-BEST_CONSTANT = Model(_card("best-constant", "the constant that fits training best"), BestConstantPredictor, FitOptions)
+BEST_CONSTANT = Model(
+    _card("best-constant", "the constant that fits training best"), BestConstantPredictor, FitOptions
+)
 ROW_PRIOR = Model(_card("row-prior", "median training depth by picture row"), RowPriorPredictor, FitOptions)

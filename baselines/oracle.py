@@ -23,7 +23,9 @@ class OraclePredictor:
     def load(self, options: OracleOptions) -> None:
         """Read the set's points."""
         if options.set_folder is None:
-            raise UsageError("the oracle has to be told where the answers are", next_step="-o set_folder=DATA/SET")
+            raise UsageError(
+                "the oracle has to be told where the answers are", next_step="-o set_folder=DATA/SET"
+            )
         self.factor = options.factor
         self.depth_m: dict[tuple[str, float, float], float] = {}
         table = RecordSet(options.set_folder, "eval").points(["id", "points", "points_balanced"])

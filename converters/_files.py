@@ -66,7 +66,7 @@ def png_grid(
 
 
 def require_folder(folder: Path, dataset: str) -> None:
-    """DataMissingError where a folder that the tree cannot do without is absent, naming what is there instead."""
+    """DataMissingError where a folder that the tree must have is absent, naming what is there instead."""
     if folder.is_dir():
         return
     parent = next(p for p in folder.parents if p.exists())

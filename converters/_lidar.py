@@ -1,4 +1,4 @@
-"""What the driving sets share: one sweep serves its cameras, and its time is checked against the picture's."""
+"""What the driving sets share: one sweep serves its cameras, its time checked against the picture's."""
 
 from collections.abc import Callable
 from typing import Any
@@ -32,9 +32,9 @@ class SweepCache:
 
 def points_in_picture(
     points_lidar: FloatArray,
-    cam_from_lidar: Any,
+    cam_from_lidar: Any,  # noqa: ANN401 - JSON
     camera: PinholeCamera,
-    near_m: float,  # noqa: ANN401 - JSON
+    near_m: float,
 ) -> DepthPoints:
     """Sweep points as the record stores them: moved into the camera frame, nearest a pixel, quantised."""
     transform = check_transform(np.reshape(cam_from_lidar, (4, 4)), "cam_from_lidar")

@@ -52,7 +52,7 @@ class Tables:
         return {row["name"] for row in self.stream("scene")}
 
     def keyframes(self, scene_names: set[str], channels: tuple[str, ...]) -> Iterator[Keyframe]:
-        """Keyframes of some scenes with the sample_data of some channels; CheckError where tables disagree."""
+        """Keyframes of scenes with the sample_data of some channels; CheckError where tables disagree."""
         try:
             yield from self._keyframes(scene_names, channels)
         except KeyError as error:

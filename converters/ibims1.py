@@ -5,10 +5,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
+from depthvlm_bench.converters._files import RawTree, png_grid, require_folder
 from PIL import Image
 
 from depthvlm_bench.cards import builtin_card
-from depthvlm_bench.converters._files import RawTree, png_grid, require_folder
 from depthvlm_bench.errors import FrameError
 from depthvlm_bench.frames import Converter, Frame, FrameRef, LayoutItem, NoOptions, Skip, Split
 from depthvlm_bench.geometry.camera import PinholeCamera
@@ -77,12 +78,12 @@ class Ibims1Source:
         except ValueError as error:
             raise FrameError("bad_intrinsics", f"calib/{name}.txt: {error}") from error
 
-    def mask(self, relative: str, shape: tuple[int, ...]) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
+    def mask(self, relative: str, shape: tuple[int, ...]) -> npt.NDArray[np.bool_]:
         """Where the mask says the pixel is good; a mask that is absent or of another size is an error."""
         encoded = self.tree.read(relative, "missing_depth")
         try:
             with Image.open(io.BytesIO(encoded)) as image:
-                good = np.asarray(image) != 0
+                good: npt.NDArray[np.bool_] = np.asarray(image) != 0
         except (OSError, ValueError, SyntaxError) as error:
             raise FrameError("unreadable", f"{relative}: {error}") from error
         if good.shape != shape:

@@ -1,4 +1,4 @@
-"""Configuration as data: TOML files and KEY=VALUE options become frozen dataclasses; unknown keys are errors."""
+"""Configuration as data: TOML and KEY=VALUE options become frozen dataclasses; unknown keys are errors."""
 
 import difflib
 import tomllib
@@ -63,7 +63,11 @@ def parse_options(cls: type[T], pairs: Sequence[str], where: str) -> T:
 
 
 def _from_text(hint: Any, text: str, where: str) -> Any:  # noqa: ANN401
-    kinds = [k for k in (get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)) if k is not NoneType]
+    kinds = [
+        k
+        for k in (get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,))
+        if k is not NoneType
+    ]
     if text.lower() in ("none", "null") and kinds != [hint]:
         return None
     kind = kinds[0]
@@ -77,7 +81,9 @@ def _from_text(hint: Any, text: str, where: str) -> Any:  # noqa: ANN401
         except ValueError as error:
             raise UsageError(f"{text!r} is not a number", where=where) from error
     if get_origin(kind) is tuple:
-        return [_from_text(get_args(kind)[0], part.strip(), where) for part in text.split(",") if part.strip()]
+        return [
+            _from_text(get_args(kind)[0], part.strip(), where) for part in text.split(",") if part.strip()
+        ]
     return text
 
 
@@ -101,7 +107,11 @@ def _convert(hint: Any, value: Any, where: str) -> Any:  # noqa: ANN401
         return float(value)
     if hint is Path and isinstance(value, (str, Path)):
         return Path(value)
-    if isinstance(hint, type) and isinstance(value, hint) and (hint is not int or not isinstance(value, bool)):
+    if (
+        isinstance(hint, type)
+        and isinstance(value, hint)
+        and (hint is not int or not isinstance(value, bool))
+    ):
         return value
     expected = " | ".join(map(repr, args)) if origin is Literal else getattr(hint, "__name__", str(hint))
     raise UsageError(f"{value!r} is not {expected}", where=where)

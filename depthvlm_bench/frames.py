@@ -138,7 +138,7 @@ class DepthGrid:
 
     @classmethod
     def from_metres(cls, depth_m: npt.ArrayLike, depth_scale: float, source_from_depth: PixelAffine) -> Self:
-        """Quantise a float depth map (h, w), metres, round half up; non-finite, non-positive and too far -> 0."""
+        """Quantise a depth map (h, w) in metres, round half up; non-finite, non-positive and too far -> 0."""
         metres = np.asarray(depth_m, dtype=np.float64)
         usable = np.isfinite(metres) & (metres > 0)
         raw = np.floor(np.where(usable, metres, 0.0) * depth_scale + 0.5)
@@ -182,7 +182,7 @@ class DepthPoints:
 
     @classmethod
     def from_projection(cls, projection: Projection, camera: PinholeCamera) -> Self:
-        """Quantise projected points and flag the occlusion suspects among them; depth beyond uint16 is dropped."""
+        """Quantise projected points and flag occlusion suspects; depth beyond uint16 is dropped."""
         fine = max(camera.width, camera.height) <= FINE_UV_MAX_SIZE_PX
         step = FINE_UV_STEP_PX if fine else COARSE_UV_STEP_PX
         raw = np.floor((np.array([projection.u_px, projection.v_px]) + 0.5) / step)
@@ -201,7 +201,8 @@ class DepthPoints:
 
     def source_pixels(self) -> tuple[FloatArray, FloatArray]:
         """(N,) source coordinates."""
-        return self.u_raw * self.uv_step_px - 0.5, self.v_raw * self.uv_step_px - 0.5
+        u_raw, v_raw = self.u_raw.astype(np.float64), self.v_raw.astype(np.float64)
+        return u_raw * self.uv_step_px - 0.5, v_raw * self.uv_step_px - 0.5
 
 
 Depth = DepthGrid | DepthPoints
@@ -211,7 +212,7 @@ def scorable(depth: Depth, valid_min_m: float, valid_max_m: float) -> BoolArray:
     """Which depths may be asked or scored: in the inclusive range and no occlusion suspect; (N,) bool."""
     metres = depth.depth_m
     in_range = (metres > 0) & (metres >= valid_min_m) & (metres <= valid_max_m)
-    return in_range & ((depth.flags & FLAG_OCCLUSION_SUSPECT) == 0)
+    return np.asarray(in_range & ((depth.flags & FLAG_OCCLUSION_SUSPECT) == 0))
 
 
 @dataclass(frozen=True)

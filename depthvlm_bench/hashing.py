@@ -43,5 +43,5 @@ def sha256_file(path: Path) -> str:
 
 
 def hash64(*parts: str) -> int:
-    """The project's one source of chance: first 8 bytes, little-endian, of SHA-256 over NUL-joined UTF-8 parts."""
+    """The one source of chance: first 8 bytes, little-endian, of SHA-256 over NUL-joined UTF-8 parts."""
     return int.from_bytes(hashlib.sha256("\0".join(parts).encode()).digest()[:8], "little")

@@ -30,7 +30,7 @@ def load_model(name: str) -> "Model":
 
 
 def each(group: str) -> Iterator[tuple[str, object | CheckError]]:
-    """Every registered object of a group by name; one that fails to import yields its error and hides no other."""
+    """Every registered object of a group; one that fails to import yields its error and hides no other."""
     for point in sorted(entry_points(group=group), key=lambda p: p.name):
         try:
             yield point.name, _import(point)

@@ -56,8 +56,9 @@ def test_empty_parts_of_an_id_are_dashes():
 
 
 def test_the_order_is_by_scene_time_and_camera():
-    refs = [reference(scene=s, time=t, camera=c) for s in ("a", "b") for t in (2, 10) for c in ("x", "y")]
-    assert sorted(refs[::-1], key=lambda r: r.order_key) == refs
+    names = [("a", 2, "x"), ("a", 2, "y"), ("a", 10, "x"), ("b", 2, "x")]
+    refs = [reference(scene=scene, time=time, camera=camera) for scene, time, camera in names]
+    assert sorted([refs[2], refs[3], refs[1], refs[0]], key=lambda r: r.order_key) == refs
 
 
 def test_a_locator_has_one_text_whatever_the_order_of_its_keys():

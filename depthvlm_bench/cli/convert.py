@@ -107,15 +107,15 @@ def print_summary(summary: "ConvertSummary") -> None:
     from depthvlm_bench.records.receipts import reasons_text
 
     settings = summary.settings
-    resumed = (
-        f", {summary.shards_resumed} of {summary.shards} shards were there already"
-        if summary.shards_resumed
-        else ""
-    )
+    shards = f"{summary.shards} shard" + ("s" if summary.shards > 1 else "")
     click.echo(
         f"{summary.set_name} ({settings.role} from {settings.source_split}): {summary.images} images, "
-        f"{summary.bytes / 1e6:.1f} MB in {summary.shards} shards{resumed}"
+        f"{summary.bytes / 1e6:.1f} MB in {shards}"
     )
+    if summary.shards_resumed == summary.shards:
+        click.echo("  resumed: nothing was left to do (--replan looks at the raw tree again)")
+    elif summary.plan_resumed:
+        click.echo(f"  resumed: {summary.shards_resumed} of {shards} were there already")
     if summary.skips:
         click.echo(f"  left out: {reasons_text(summary.skips)}")
     if summary.replaced or summary.dropped:
@@ -136,7 +136,7 @@ def _dry_run(converter: "Converter", request: "ConvertRequest") -> None:
 
     source = open_source(converter, request.root, request.options)
     try:
-        chosen, _, plan, _ = plan_split(converter, request, source, ScreenProgress())
+        chosen, plan, _ = plan_split(converter, request, source, ScreenProgress())
     finally:
         source.close()
     click.echo(

@@ -1,4 +1,4 @@
-"""The end of a conversion: manifest, points file, dataset.json and the mark of success, from the shards alone."""
+"""The end of a conversion, from the shards alone: manifest, points, dataset.json, mark of success."""
 
 import json
 from collections.abc import Sequence
@@ -80,4 +80,6 @@ def _describe(folder: Path, role: Role, entry: dict[str, Any]) -> None:
     path = folder / "dataset.json"
     described = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     splits = described.get("splits", {}) | {role: entry}
-    write_json(path, {"schema": 1, "set": folder.name, "dataset": folder.name.split("@")[0], "splits": splits})
+    write_json(
+        path, {"schema": 1, "set": folder.name, "dataset": folder.name.split("@")[0], "splits": splits}
+    )

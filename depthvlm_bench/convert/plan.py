@@ -1,7 +1,7 @@
 """The plan: which frames a split holds, in which shard, and (for evaluation) which pixels are asked."""
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -123,7 +123,9 @@ def index_frames(source: Source, split: Split, skips: list[Skip]) -> list[FrameR
 
 def draw_points(frame: Frame, card: DatasetCard, count: int, seed: str) -> tuple[Points, Points]:
     """Both point lists of an evaluation frame; FrameError `no_valid_depth` where it has not enough pixels."""
-    pool = candidates(frame.depth, frame.camera, canonical_grid(frame, card), card.valid_min_m, card.valid_max_m)
+    pool = candidates(
+        frame.depth, frame.camera, canonical_grid(frame, card), card.valid_min_m, card.valid_max_m
+    )
     wanted = max(count, MIN_LIDAR_CANDIDATES) if isinstance(frame.depth, DepthPoints) else count
     if len(pool) < wanted:
         raise FrameError("no_valid_depth", f"{len(pool)} valid pixels, {wanted} needed")
@@ -157,7 +159,7 @@ def plan_evaluation(source: Source, card: DatasetCard, settings: SetSettings, pr
 
 
 def plan_training(source: Source, card: DatasetCard, settings: SetSettings) -> Plan:
-    """All frames of the split (or a balanced choice of `images`); what cannot be read is skipped in its shard."""
+    """All frames of the split, or a balanced choice of `images`; shards skip what cannot be read."""
     skips: list[Skip] = []
     refs = index_frames(source, settings.split, skips)
     if settings.images is not None:
@@ -207,7 +209,7 @@ def require_valid_depth(frame: Frame, card: DatasetCard) -> None:
 
 
 def write_plan(folder: Path, plan: Plan) -> None:
-    """Write plan-<role>.parquet; its metadata hold the settings, so that a resumed run knows what it resumes."""
+    """Write plan-<role>.parquet; its metadata hold the settings, so a resumed run knows what it resumes."""
     rows = [
         {"row": number, "shard": number // plan.shard_rows} | _plan_row(frame)
         for number, frame in enumerate(plan.frames)
@@ -258,5 +260,3 @@ def _ref(row: Mapping[str, Any], settings: SetSettings) -> FrameRef:
         locator=json.loads(row["locator"]),
         tags=Tags(**row["tags"]),
     )
-
-

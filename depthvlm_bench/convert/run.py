@@ -102,10 +102,12 @@ def open_source(converter: Converter, root: Path, options: object = None) -> Sou
 
 def plan_split(
     converter: Converter, request: ConvertRequest, source: Source, progress: Progress
-) -> tuple[ChosenSplit, SetSettings, Plan, bool]:
+) -> tuple[ChosenSplit, Plan, bool]:
     """Resolve the split and plan it, or take up the plan of an earlier run (last item: whether so)."""
     card = converter.card
-    chosen = choose_split(card, source, request.role, request.source_split, allow_overlap=request.allow_overlap)
+    chosen = choose_split(
+        card, source, request.role, request.source_split, allow_overlap=request.allow_overlap
+    )
     check_disjoint(card, source, chosen)
     settings = make_settings(
         converter,
@@ -119,12 +121,12 @@ def plan_split(
     earlier = None if request.replan else read_plan(folder, request.role)
     if earlier is not None:
         _require_same(earlier, settings, request, folder)
-        return chosen, settings, earlier, True
+        return chosen, earlier, True
     if request.role == "eval":
         plan = plan_evaluation(source, card, settings, progress)
     else:
         plan = plan_training(source, card, settings)
-    return chosen, settings, replace(plan, shard_rows=request.shard_rows or plan.shard_rows), False
+    return chosen, replace(plan, shard_rows=request.shard_rows or plan.shard_rows), False
 
 
 def convert(converter: Converter, request: ConvertRequest, progress: Progress) -> ConvertSummary:
@@ -135,7 +137,7 @@ def convert(converter: Converter, request: ConvertRequest, progress: Progress) -
     """
     source = open_source(converter, request.root, request.options)
     try:
-        chosen, settings, plan, resumed = plan_split(converter, request, source, progress)
+        chosen, plan, resumed = plan_split(converter, request, source, progress)
         folder = set_folder(request.data, chosen.set_name)
         if not resumed:
             _clear(folder, request.role)
@@ -203,7 +205,9 @@ def _check_skip_share(
 def _require_same(earlier: Plan, settings: SetSettings, request: ConvertRequest, folder: Path) -> None:
     """Refuse to resume a plan that was made for something else, naming what differs."""
     before, now = asdict(earlier.settings), asdict(settings)
-    differs = [f"{name} {_short(before[name])} -> {_short(now[name])}" for name in now if before[name] != now[name]]
+    differs = [
+        f"{name} {_short(before[name])} -> {_short(now[name])}" for name in now if before[name] != now[name]
+    ]
     if request.shard_rows not in (None, earlier.shard_rows):
         differs.append(f"shard_rows {earlier.shard_rows} -> {request.shard_rows}")
     if differs:
@@ -226,4 +230,3 @@ def _clear(folder: Path, role: Role) -> None:
     for path in [*(folder / "data").glob(f"{role}-*.parquet"), *(folder / "receipts").glob(f"{role}-*.json")]:
         path.unlink()
     plan_path(folder, role).unlink(missing_ok=True)
-

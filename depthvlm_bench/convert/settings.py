@@ -17,7 +17,7 @@ from depthvlm_bench.sampling.draw import SEED
 
 @dataclass(frozen=True)
 class SetSettings:
-    """Everything that decides which records a set holds and what is in them; hashed into records and receipts.
+    """Everything that decides a set's records and what is in them; hashed into records and receipts.
 
     Attributes:
         images: budget of an evaluation split, or a limit on a training split; null: all.
@@ -55,7 +55,9 @@ class SetSettings:
 
     def record_spec(self, card: DatasetCard) -> RecordSpec:
         """What all records of the set have in common."""
-        return RecordSpec(card, self.set_kind, self.keep_source_image, self.converter, self.hash, self.prompt_id)
+        return RecordSpec(
+            card, self.set_kind, self.keep_source_image, self.converter, self.hash, self.prompt_id
+        )
 
 
 def make_settings(
@@ -119,7 +121,9 @@ def choose_split(
     if source_split is not None:
         kind = _kind_of(card, role, source_split, allow_overlap=allow_overlap)
         if source_split not in present:
-            raise DataMissingError(f"{card.name}: split {source_split} is not in this tree", why=f"it has {there}")
+            raise DataMissingError(
+                f"{card.name}: split {source_split} is not in this tree", why=f"it has {there}"
+            )
         return ChosenSplit(Split(role, source_split), kind, f"{card.name}@{source_split}")
     for candidate in card.splits[role]:
         if candidate in present:

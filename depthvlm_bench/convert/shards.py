@@ -47,17 +47,16 @@ def _records(
 ) -> Iterator[dict[str, Any]]:
     spec = plan.settings.record_spec(card)
     for planned in frames:
-        record = None
+        encoded: list[dict[str, Any]] = []
         with frame_boundary(planned.ref.id, skips):
             frame = source.read(planned.ref)
             require_valid_depth(frame, card)
-            record = encode_record(frame, spec, planned.points, planned.points_balanced)
-        if record is not None:
-            yield record
-        elif plan.settings.role == "eval":
+            encoded.append(encode_record(frame, spec, planned.points, planned.points_balanced))
+        if not encoded and plan.settings.role == "eval":
             raise PartialError(
                 "a frame that was planned for evaluation can no longer be read",
                 where=planned.ref.id,
                 why=f"{skips[-1].reason}: {skips[-1].detail}",
                 next_step="restore the file and run again, or plan anew with --replan",
             )
+        yield from encoded

@@ -79,7 +79,7 @@ class PinholeCamera:
 
 
 def inside(u_px: npt.ArrayLike, v_px: npt.ArrayLike, width: int, height: int) -> BoolArray:
-    """Whether the pixel floor(u + 0.5), floor(v + 0.5) of each coordinate lies in a width x height picture."""
+    """Whether the pixel floor(u + 0.5), floor(v + 0.5) of each coordinate lies in width x height."""
     column, row = pixel_index(u_px), pixel_index(v_px)
     return (column >= 0) & (column < width) & (row >= 0) & (row < height)
 

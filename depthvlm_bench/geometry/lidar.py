@@ -82,7 +82,11 @@ def occlusion_suspects(u_px: npt.ArrayLike, v_px: npt.ArrayLike, depth_m: npt.Ar
     # u and v are weighted so that the window is a square; stored coordinates are dyadic, so this stays exact.
     window = np.stack([u * SUSPECT_WINDOW_V_PX, v * SUSPECT_WINDOW_U_PX], axis=1)
     radius = SUSPECT_WINDOW_U_PX * SUSPECT_WINDOW_V_PX
-    pairs = cKDTree(window).query_pairs(radius, p=np.inf, output_type="ndarray") if len(z) else np.empty((0, 2), int)
+    pairs = (
+        cKDTree(window).query_pairs(radius, p=np.inf, output_type="ndarray")
+        if len(z)
+        else np.empty((0, 2), int)
+    )
     np.minimum.at(nearest_m, pairs[:, 0], z[pairs[:, 1]])
     np.minimum.at(nearest_m, pairs[:, 1], z[pairs[:, 0]])
     return np.asarray(nearest_m < z / SUSPECT_RATIO - SUSPECT_MARGIN_M)

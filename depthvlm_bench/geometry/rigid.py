@@ -9,9 +9,7 @@ from scipy.spatial.transform import Rotation
 from depthvlm_bench.conventions import FloatArray, check_points, check_transform
 
 
-def transform_from_quaternion(
-    quaternion_wxyz: Sequence[float], translation_m: Sequence[float]
-) -> FloatArray:
+def transform_from_quaternion(quaternion_wxyz: Sequence[float], translation_m: Sequence[float]) -> FloatArray:
     """`dst_from_src` from a (w, x, y, z) quaternion (normalised here, its sign is free) and a translation.
 
     Raises:

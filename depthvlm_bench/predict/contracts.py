@@ -139,8 +139,8 @@ class Model:
 
     Attributes:
         build: makes the predictor, without loading anything.
-        options_type: frozen dataclass of its options; those of a fitted model have `fit_on`, the folders of the
-            training sets.
+        options_type: frozen dataclass of its options; those of a fitted model have `fit_on`, the folders of
+            the training sets.
     """
 
     card: ModelCard

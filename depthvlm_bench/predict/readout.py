@@ -39,7 +39,7 @@ def _resize(values: ViewMap, width: int, height: int, rule: str) -> ViewMap:
     if rule == "nearest":
         row_index = np.minimum(pixel_index(rows), values.shape[0] - 1)
         column_index = np.minimum(pixel_index(columns), values.shape[1] - 1)
-        return values[row_index[:, None], column_index]
+        return np.asarray(values[row_index[:, None], column_index], dtype=np.float32)
     grid = np.meshgrid(rows, columns, indexing="ij")
     return ndimage.map_coordinates(values, grid, order=1, mode="nearest", output=np.float32)
 
@@ -54,7 +54,7 @@ def read_nearest(view_map: ViewMap, u_px: FloatArray, v_px: FloatArray) -> Float
 
 
 def read_bilinear(view_map: ViewMap, u_px: FloatArray, v_px: FloatArray) -> FloatArray:
-    """Values (N,) interpolated between pixel centres, edges repeated; NaN outside the view or beside a NaN."""
+    """Values (N,) interpolated between pixel centres, edges repeated; NaN outside or beside a NaN."""
     height, width = view_map.shape
     values = ndimage.map_coordinates(view_map, [v_px, u_px], order=1, mode="nearest", output=np.float64)
     return np.where(inside(u_px, v_px, width, height), values, np.nan)

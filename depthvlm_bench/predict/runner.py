@@ -1,4 +1,4 @@
-"""The runner: shows a model the records of a set, reads its answers at the points, and keeps them as they come."""
+"""The runner: shows a model a set's records, reads its answers at the points, keeps them as they come."""
 
 import json
 import time

@@ -71,8 +71,8 @@ class RunSpec:
 class RunStore:
     """The folder of one run: `runs/<set>/<model>--<hash>/`.
 
-    Parts are numbered; the dense part of a number is written before its prediction part, whose presence says that
-    both are whole.
+    Parts are numbered; the dense part of a number is written before its prediction part, whose presence
+    says that both are whole.
     """
 
     def __init__(self, runs: Path, spec: RunSpec) -> None:
@@ -82,7 +82,9 @@ class RunStore:
     def open(self, provenance: dict[str, Any]) -> None:
         """Make the folder on the first call; later calls find the same run and clean up after a kill."""
         if not (self.folder / "run.json").is_file():
-            write_json(self.folder / "run.json", {"schema": 1, "spec": asdict(self.spec), "provenance": provenance})
+            write_json(
+                self.folder / "run.json", {"schema": 1, "spec": asdict(self.spec), "provenance": provenance}
+            )
         sweep_temporaries(self.folder)
 
     def parts(self) -> list[Path]:

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
 from depthvlm_bench.cards import DatasetCard, Tags
@@ -116,7 +117,7 @@ def _picture(frame: Frame, grid: ViewGrid, spec: RecordSpec) -> Row:
 
 
 def _pixels(frame: Frame, grid: ViewGrid, keep_source_image: bool) -> Row:
-    """Evaluation: lossless canonical picture and the source bytes. Training: whichever of the two is smaller."""
+    """Evaluation: lossless canonical picture and source bytes. Training: whichever of the two is smaller."""
     picture = render(frame.picture.decode(), grid)
     if frame.ref.split.role == "eval":
         return {
@@ -130,14 +131,19 @@ def _pixels(frame: Frame, grid: ViewGrid, keep_source_image: bool) -> Row:
 
 
 def _depth(depth: Depth, card: DatasetCard) -> Row:
-    common = {
+    common: Row = {
         "depth_scale": depth.depth_scale,
         "depth_kind": card.depth_kind,
         "valid_min": card.valid_min_m,
         "valid_max": card.valid_max_m,
     }
     if isinstance(depth, DepthPoints):
-        lists = {"u": depth.u_raw, "v": depth.v_raw, "z": depth.z_raw, "flags": depth.flags}
+        lists: dict[str, npt.NDArray[Any]] = {
+            "u": depth.u_raw,
+            "v": depth.v_raw,
+            "z": depth.z_raw,
+            "flags": depth.flags,
+        }
         steps = {"depth_uv_step": depth.uv_step_px, "depth_z_step": 1 / depth.depth_scale}
         return common | steps | {"depth_points": {name: values.tolist() for name, values in lists.items()}}
     encoded = depth.source_png or encode_depth_png(depth.values)
@@ -151,7 +157,7 @@ def _depth(depth: Depth, card: DatasetCard) -> Row:
 
 def point_rows(pool: Candidates, chosen: IntArray) -> list[Row]:
     """The asked points as rows of the schema's point struct."""
-    columns = {
+    columns: dict[str, npt.NDArray[Any]] = {
         "u": pool.u_px,
         "v": pool.v_px,
         "u_src": pool.u_src_px,

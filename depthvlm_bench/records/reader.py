@@ -105,7 +105,7 @@ VIEW_COLUMNS = (
 def view_of(
     row: Mapping[str, Any], mode: InputMode = "canonical", preferred_focal_px: float | None = None
 ) -> SourceView:
-    """The picture of a record at the canonical, native or a preferred focal length, one resize from the source.
+    """A record's picture at the canonical, native or a preferred focal length, one resize from the source.
 
     Args:
         row: a record with at least VIEW_COLUMNS.

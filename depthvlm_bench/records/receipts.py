@@ -52,7 +52,7 @@ class ShardReceipt:
         write_json(receipt_path(folder, self.file), asdict(self))
 
     def holds(self, folder: Path, key: str) -> bool:
-        """Whether the shard it speaks of is there and is the one that is wanted (size, not hash: see verify)."""
+        """Whether its shard is there and is the one that is wanted (by size; verify hashes)."""
         path = folder / "data" / self.file
         return self.key == key and path.is_file() and path.stat().st_size == self.bytes
 

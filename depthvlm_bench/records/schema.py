@@ -6,7 +6,8 @@ from typing import Any
 import pyarrow as pa
 
 POINT = pa.struct(
-    [(name, pa.float64()) for name in ("u", "v", "u_src", "v_src", "depth_m", "ray_factor")] + [("flags", pa.uint8())]
+    [(name, pa.float64()) for name in ("u", "v", "u_src", "v_src", "depth_m", "ray_factor")]
+    + [("flags", pa.uint8())]
 )
 POINTS = pa.list_(POINT)
 IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
@@ -30,7 +31,10 @@ DEPTH_POINTS = pa.struct(
 AFFINE = pa.struct([(name, pa.float64()) for name in ("sx", "sy", "ox", "oy")])
 XY = pa.struct([("x", pa.int32()), ("y", pa.int32())])
 
-_IDENTITY = [(n, pa.string()) for n in ("id", "dataset", "split", "source_split", "scene", "camera", "frame", "source_path")]
+_IDENTITY = [
+    (n, pa.string())
+    for n in ("id", "dataset", "split", "source_split", "scene", "camera", "frame", "source_path")
+]
 _PICTURE = [
     ("image", IMAGE),
     *[(n, pa.int32()) for n in ("width", "height")],

@@ -15,8 +15,8 @@ TAG_NAMES = tuple(field.name for field in fields(Tags))
 def parse_where(expression: str | None) -> Selects:
     """A predicate over a record's tags.
 
-    A bare word is true where any tag has that value, or where the yes/no tag of that name is set. `&`, `|` and `~`
-    (also `and`, `or`, `not`) combine; `tag == 'value'` names the tag.
+    A bare word is true where any tag has that value, or where the yes/no tag of that name is set. `&`, `|`
+    and `~` (also `and`, `or`, `not`) combine; `tag == 'value'` names the tag.
 
     Raises:
         UsageError: the expression cannot be read.
@@ -29,7 +29,9 @@ def parse_where(expression: str | None) -> Selects:
         return _predicate(ast.parse(spelt.strip(), mode="eval").body)
     except (SyntaxError, ValueError) as error:
         raise UsageError(
-            f"cannot read --where {expression!r}", why=str(error), next_step="for instance --where 'indoor & real'"
+            f"cannot read --where {expression!r}",
+            why=str(error),
+            next_step="for instance --where 'indoor & real'",
         ) from error
 
 

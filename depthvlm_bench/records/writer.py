@@ -41,7 +41,7 @@ def open_writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
 
 
 def write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> int:
-    """Write records of the schema, row groups as they fill; whole file or none. Returns the number of rows."""
+    """Write records, row groups as they fill; whole file or none. Returns the number of rows."""
     written = 0
     with whole_file(path) as temporary, open_writer(temporary, SCHEMA) as writer:
         group: list[dict[str, Any]] = []

@@ -68,6 +68,7 @@ class Result:
         ranked: whether protocol, set kind, completeness and model allow a rank.
         complete: whether every image of the manifest (and --where) has its predictions.
         exposure: whether the model's training saw the dataset: yes, no or unknown.
+        for_tests: whether the model only tests the harness; such results stand in no table.
         where: the record selection; null: all.
         run: hash of the run whose predictions were scored.
     """
@@ -91,6 +92,7 @@ class Result:
     ranked: bool
     complete: bool
     exposure: str
+    for_tests: bool
     scores: dict[str, Score]
     counts: Counts
     run: str
@@ -148,7 +150,9 @@ def read_result(path: Path) -> Result:
     try:
         return from_mapping(Result, mapping, path)
     except UsageError as error:
-        raise CheckError("damaged result", where=path, why=error.what, next_step="dvbench score makes it anew") from error
+        raise CheckError(
+            "damaged result", where=path, why=error.what, next_step="dvbench score makes it anew"
+        ) from error
 
 
 def read_results(folder: Path) -> Iterator[Result]:

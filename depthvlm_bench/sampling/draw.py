@@ -88,7 +88,8 @@ def draw(pool: Candidates, keys: npt.NDArray[np.uint64], count: int) -> IntArray
 def draw_balanced(pool: Candidates, keys: npt.NDArray[np.uint64], count: int) -> IntArray:
     """Like `draw`, but balanced over distance: five equal bins of log depth, served in turn by key order.
 
-    The bins span the 1st to the 99th percentile of the pool's log depth; what lies outside joins the outer bins.
+    The bins span the 1st to the 99th percentile of the pool's log depth; what lies outside joins the
+    outer bins.
     """
     if not len(pool):
         return np.empty(0, dtype=np.int64)

@@ -9,7 +9,7 @@ from depthvlm_bench.sampling.draw import SEED
 
 
 def allocate(sizes: Mapping[str, int], budget: int, dataset: str, seed: str = SEED) -> dict[str, int]:
-    """Spread a budget evenly over groups, each capped by its size; what small groups leave goes to the others.
+    """Spread a budget evenly over groups, each capped by its size; what small groups leave goes on.
 
     The remainder of an even division goes to the groups of lowest hash.
 
@@ -47,9 +47,9 @@ def pick_images(
 ) -> Pick:
     """Choose images of an evaluation set.
 
-    A group's frames, in order, are cut into as many equal intervals as it gives images. Each interval gives its
-    eligible frame of lowest hash; an interval without one takes the group's next unused frame of lowest hash.
-    No choice depends on another image, so a broken frame changes only itself.
+    A group's frames, in order, are cut into as many equal intervals as it gives images. Each interval gives
+    its eligible frame of lowest hash; an interval without one takes the group's next unused frame of lowest
+    hash. No choice depends on another image, so a broken frame changes only itself.
 
     Args:
         refs: all frames of the split, of one dataset.

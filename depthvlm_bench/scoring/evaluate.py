@@ -29,6 +29,7 @@ class Evaluation:
         paths: their files.
     """
 
+    model: str
     records: RecordSet
     run: Path
     predicted: int
@@ -56,7 +57,11 @@ def with_fit(model: Model, options: object, train: Sequence[RecordSet]) -> tuple
 
 
 def run_spec(
-    model: Model, options: Any, fit: dict[str, str], records: RecordSet, settings: RunSettings  # noqa: ANN401
+    model: Model,
+    options: Any,  # noqa: ANN401 - the model's options_type
+    fit: dict[str, str],
+    records: RecordSet,
+    settings: RunSettings,
 ) -> RunSpec:
     """What identifies the run: paths in options are left out, they say where and not what."""
     named = {field.name: getattr(options, field.name) for field in fields(options) if field.name != "fit_on"}
@@ -103,7 +108,8 @@ def evaluate(
     store.open({"settings": asdict(settings), **collect()})
     predicted = predict(model, fitted, records, set(wanted), replace(settings, lists=lists), store, progress)
     results, paths = score_and_write(store, model, records, protocol, out, where)
-    return Evaluation(records, store.folder, predicted, len(wanted) - predicted, results, paths)
+    resumed = len(wanted) - predicted
+    return Evaluation(model.card.id, records, store.folder, predicted, resumed, results, paths)
 
 
 def score_and_write(

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from depthvlm_bench.errors import UsageError
 from depthvlm_bench.predict.contracts import ModelCard
@@ -44,7 +45,9 @@ def wanted_rows(records: RecordSet, where: str | None) -> list[dict[str, Any]]:
     return chosen
 
 
-def score_sparse(rows: list[dict[str, Any]], predictions: pa.Table, protocol: Protocol) -> tuple[list[dict[str, Any]], dict[str, int]]:
+def score_sparse(
+    rows: list[dict[str, Any]], predictions: pa.Table, protocol: Protocol
+) -> tuple[list[dict[str, Any]], dict[str, int]]:
     """Per-image counts on the asked points; an image without any prediction row is left out as missing.
 
     Args:
@@ -56,7 +59,7 @@ def score_sparse(rows: list[dict[str, Any]], predictions: pa.Table, protocol: Pr
         per-image rows, and answers by outcome. A point without a prediction row counts as a miss, `absent`.
     """
     by_record: dict[str, dict[int, tuple[float | None, str]]] = {}
-    wanted = predictions.filter(pa.compute.equal(predictions["list"], protocol.points))
+    wanted = predictions.filter(pc.equal(predictions["list"], protocol.points))
     columns = (wanted[name].to_pylist() for name in ("id", "point_index", f"{protocol.readout}_m", "outcome"))
     for record, index, value, outcome in zip(*columns, strict=True):
         by_record.setdefault(record, {})[index] = (value, outcome)
@@ -77,14 +80,21 @@ def score_sparse(rows: list[dict[str, Any]], predictions: pa.Table, protocol: Pr
 def score_dense(rows: list[dict[str, Any]], dense: pa.Table, protocol: Protocol) -> list[dict[str, Any]]:
     """Per-image counts on the depth grid, from the sums kept while predicting."""
     if protocol.ratio != DENSE_RATIO:
-        raise UsageError(f"dense sums were kept for a ratio of {DENSE_RATIO}", why=f"{protocol.name} asks {protocol.ratio}")
+        raise UsageError(
+            f"dense sums were kept for a ratio of {DENSE_RATIO}", why=f"{protocol.name} asks {protocol.ratio}"
+        )
     counted = {row["id"]: row for row in dense.to_pylist()}
     found = [(row, counted[row["id"]]) for row in rows if row["id"] in counted]
     return [_image_row(row, c["asked"], c["answered"], c["within_1_25"]) for row, c in found if c["asked"]]
 
 
 def score_run(
-    store: RunStore, card: ModelCard, records: RecordSet, protocol: Protocol, mode: Mode, where: str | None = None
+    store: RunStore,
+    card: ModelCard,
+    records: RecordSet,
+    protocol: Protocol,
+    mode: Mode,
+    where: str | None = None,
 ) -> Scored | None:
     """Score one run under a protocol; None where there is nothing of this mode to score.
 
@@ -94,7 +104,11 @@ def score_run(
     info = records.info
     if info["set_kind"] not in protocol.set_kinds:
         kinds = ", ".join(protocol.set_kinds)
-        raise UsageError(f"{protocol.name} does not score {info['set_kind']} sets", where=records.name, why=f"it takes {kinds}")
+        raise UsageError(
+            f"{protocol.name} does not score {info['set_kind']} sets",
+            where=records.name,
+            why=f"it takes {kinds}",
+        )
     rows = wanted_rows(records, where)
     outcomes: dict[str, int] = {}
     if mode == "sparse":
@@ -149,6 +163,7 @@ def _result(
         ranked=not missing and info["set_kind"] in protocol.ranked_kinds and not card.for_tests,
         complete=not missing,
         exposure=exposure(card, spec.fit, dataset),
+        for_tests=card.for_tests,
         scores={"delta1": Score(float(shares.mean()), low, high)},
         counts=Counts(images=len(images), images_missing=missing, outcomes=outcomes, **totals),
         run=spec.hash,

@@ -22,7 +22,9 @@ def bootstrap_interval(values: npt.ArrayLike, rule: Bootstrap) -> tuple[float, f
     random = np.random.Generator(np.random.PCG64(rule.seed))
     means = np.concatenate(
         [
-            scores[random.integers(0, len(scores), (min(CHUNK, rule.resamples - start), len(scores)))].mean(axis=1)
+            scores[random.integers(0, len(scores), (min(CHUNK, rule.resamples - start), len(scores)))].mean(
+                axis=1
+            )
             for start in range(0, rule.resamples, CHUNK)
         ]
     )

@@ -129,7 +129,7 @@ def test_as_much_nearer_as_the_rule_says_is_not_yet_suspect():
     assert occlusion_suspects([0.0, 1.0], [0.0, 0.0], [z, np.nextafter(limit, 0)]).tolist() == [True, False]
 
 
-# Analytic world: what the chain of transforms must give, and what it gives when the car is taken to stand still.
+# Analytic world: what the chain of transforms gives, and what it gives when the car is taken to stand still.
 
 
 def synthetic_chain(channel, lidar_us, camera_us, ego_motion):

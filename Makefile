@@ -1,0 +1,53 @@
+# demo, test and lint each make the environment they need; a second call finds it made.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PACKAGES := depthvlm_bench converters baselines manifests
+TYPECHECK := build/typecheck
+
+.PHONY: help demo test lint typecheck format clean
+
+help:
+	@echo "make demo       raw trees to a leaderboard on procedural scenes (./dvbench-demo)"
+	@echo "make test       all tests"
+	@echo "make lint       ruff and mypy --strict"
+	@echo "make format     let ruff format the code"
+
+$(BIN)/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "depthvlm-bench needs Python 3.11 or newer; set PYTHON=")'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.core: setup.cfg pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.core
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	@touch $@
+
+demo: $(VENV)/.core
+	$(BIN)/dvbench demo
+
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest
+
+lint: typecheck
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+# converters/, baselines/ and manifests/ become depthvlm_bench.* only when installed, and mypy does not follow an
+# editable install: check an ordinary one, and make sure that it saw every file.
+typecheck: $(VENV)/.dev
+	rm -rf build
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --target $(TYPECHECK) .
+	MYPYPATH=$(TYPECHECK) $(BIN)/mypy --config-file pyproject.toml -p depthvlm_bench | tee build/mypy.txt
+	@there=$$(find $(PACKAGES) -name '*.py' | wc -l); \
+	seen=$$(sed -n 's/^Success: no issues found in \([0-9]*\) source files$$/\1/p' build/mypy.txt); \
+	test "$${seen:-0}" -ge "$$there" || { echo "mypy found faults, or saw fewer than the $$there files there are"; exit 1; }
+
+format: $(VENV)/.dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:
+	rm -rf build dvbench-demo $(VENV)

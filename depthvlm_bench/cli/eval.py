@@ -1,0 +1,193 @@
+"""dvbench eval: predict and score converted evaluation sets."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from depthvlm_bench.cli.common import (
+    ScreenProgress,
+    examples,
+    json_option,
+    option_option,
+    print_json,
+    workspace_option,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from depthvlm_bench.predict.runner import RunSettings
+    from depthvlm_bench.records.reader import RecordSet
+    from depthvlm_bench.results.schema import Result
+    from depthvlm_bench.scoring.evaluate import Evaluation
+
+EXAMPLES = (
+    "dvbench eval --model constant-2m",
+    "dvbench eval --model row-prior --set ibims1 --fit-on nuscenes",
+)
+
+
+@click.command("eval", epilog=examples(*EXAMPLES))
+@click.option("--model", "name", required=True, help="One of `dvbench models`.")
+@click.option("--set", "set_names", multiple=True, help="A converted set.  [default: all evaluation sets]")
+@click.option(
+    "--data",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder of sets.  [default: WORKSPACE/data]",
+)
+@click.option("--protocol", "protocol_name", default="dvbench-1", show_default=True)
+@click.option(
+    "--input",
+    "input_mode",
+    type=click.Choice(["canonical", "native", "preferred"]),
+    help="Which picture.  [default: canonical; native where the camera is unknown]",
+)
+@click.option("--camera", type=click.Choice(["known", "unknown"]), default="known", show_default=True)
+@click.option(
+    "--list",
+    "lists",
+    type=click.Choice(["points", "both"]),
+    default="points",
+    show_default=True,
+    help="Point lists that a point model is asked; a dense map answers both.",
+)
+@click.option(
+    "--fit-on", multiple=True, help="Training set to fit on.  [default: all converted training splits]"
+)
+@click.option("--where", help="Only records of these tags, e.g. 'indoor & real'.")
+@click.option(
+    "--limit", type=click.IntRange(min=1), help="At most this many images a set; the result is partial."
+)
+@click.option("--batch", type=click.IntRange(min=1), help="Pictures at once.  [default: the model's]")
+@click.option("--dry-run", is_flag=True, help="Say what would be predicted, do nothing.")
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder for runs/ and results/.  [default: WORKSPACE]",
+)
+@option_option
+@workspace_option
+@json_option
+def command(
+    name: str,
+    set_names: tuple[str, ...],
+    data: Path | None,
+    protocol_name: str,
+    input_mode: str | None,
+    camera: str,
+    lists: str,
+    fit_on: tuple[str, ...],
+    where: str | None,
+    limit: int | None,
+    batch: int | None,
+    dry_run: bool,
+    out: Path | None,
+    pairs: tuple[str, ...],
+    workspace: Path,
+    as_json: bool,
+) -> None:
+    """Predict and score evaluation sets: sparse on their points, dense where the model gives maps.
+
+    Predictions are kept as they come; the same command resumes, and predicts nothing twice.
+    """
+    from depthvlm_bench.config import parse_options
+    from depthvlm_bench.predict.runner import POINT_LISTS, RunSettings
+    from depthvlm_bench.registry import load_model
+    from depthvlm_bench.scoring.evaluate import evaluate, with_fit
+    from depthvlm_bench.scoring.protocol import load_protocol
+
+    model, protocol = load_model(name), load_protocol(protocol_name)
+    options: Any = parse_options(model.options_type, pairs, f"-o of {name}")
+    folder = data or workspace / "data"
+    sets = choose_sets(folder, set_names, "eval")
+    train = choose_sets(folder, fit_on, "train", required=bool(fit_on)) if model.card.fitted else []
+    with_fit(model, options, train)
+    settings = RunSettings(
+        input=input_mode or ("canonical" if camera == "known" else "native"),  # type: ignore[arg-type]
+        camera_known=camera == "known",
+        lists=POINT_LISTS if lists == "both" else ("points",),
+        batch=batch,
+    )
+    if dry_run:
+        _dry_run(name, sets, settings, limit)
+        return
+    done = []
+    for records in sets:
+        arguments = (model, options, train, records, settings, protocol, out or workspace, ScreenProgress())
+        done.append(evaluate(*arguments, limit=limit, where=where))
+        if not as_json:
+            print_evaluation(done[-1])
+    if as_json:
+        print_json([_as_json(evaluation) for evaluation in done])
+
+
+def choose_sets(
+    folder: Path, names: tuple[str, ...], role: str, *, required: bool = True
+) -> "list[RecordSet]":
+    """Sets by name, or all finished ones of a role; a missing one is an error that says what there is."""
+    from depthvlm_bench.errors import DataMissingError
+    from depthvlm_bench.records.reader import find_sets
+
+    there = find_sets(folder, role)  # type: ignore[arg-type]
+    if not names:
+        if not there and required:
+            raise DataMissingError(
+                f"no converted {role} set", where=folder, next_step="dvbench convert DATASET --root DIR"
+            )
+        return there
+    return [_named(folder, name, role, [records.name for records in there]) for name in names]
+
+
+def _named(folder: Path, name: str, role: str, known: list[str]) -> "RecordSet":
+    from depthvlm_bench.errors import DataMissingError, unknown_name
+    from depthvlm_bench.records.reader import RecordSet
+
+    if not (folder / name).is_dir():
+        hint = unknown_name("set", name, known).why
+        raise DataMissingError(
+            f"no converted set {name!r}", where=folder, why=hint, next_step="dvbench convert makes sets"
+        )
+    return RecordSet(folder / name, role)  # type: ignore[arg-type]
+
+
+def print_evaluation(evaluation: "Evaluation") -> None:
+    """The few lines that say how one set went."""
+    done = [f"{evaluation.predicted} images predicted"] if evaluation.predicted else []
+    done += [f"{evaluation.resumed} resumed from an earlier run"] if evaluation.resumed else []
+    click.echo(f"{evaluation.model} on {evaluation.records.name}: {', '.join(done)}")
+    print_results(evaluation.results)
+
+
+def print_results(results: "Iterable[Result]") -> None:
+    """One line a score."""
+    for result in results:
+        score, counts = result.scores["delta1"], result.counts
+        partial = "" if result.complete else f"  partial: {counts.images_missing} images missing, unranked"
+        unranked = "  unranked (overlap)" if result.set_kind == "overlap" else ""
+        click.echo(
+            f"  {result.mode:<7}δ1 {score.value:.3f} [{score.low:.3f}, {score.high:.3f}]  "
+            f"{counts.answered}/{counts.asked} answered, {counts.images} images{partial}{unranked}"
+        )
+
+
+def _dry_run(name: str, sets: "list[RecordSet]", settings: "RunSettings", limit: int | None) -> None:
+    for records in sets:
+        images = min(records.info["images"], limit or records.info["images"])
+        known = "known" if settings.camera_known else "unknown"
+        click.echo(
+            f"would ask {name} for {images} images of {records.name} (input {settings.input}, camera {known})"
+        )
+
+
+def _as_json(evaluation: "Evaluation") -> dict[str, Any]:
+    from dataclasses import asdict
+
+    return {
+        "set": evaluation.records.name,
+        "predicted": evaluation.predicted,
+        "resumed": evaluation.resumed,
+        "run": evaluation.run,
+        "results": [asdict(result) for result in evaluation.results],
+        "files": list(evaluation.paths),
+    }

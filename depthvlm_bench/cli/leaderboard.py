@@ -1,0 +1,122 @@
+"""dvbench leaderboard: tables of the results, on screen and as files."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from depthvlm_bench.cli.common import console, examples, json_option, workspace_option
+
+if TYPE_CHECKING:
+    from depthvlm_bench.leaderboard.table import Leaderboard, Selection
+
+EXAMPLES = ("dvbench leaderboard", "dvbench leaderboard shared/results --mode dense --out tables")
+
+
+@click.command("leaderboard", epilog=examples(*EXAMPLES))
+@click.argument("results", required=False, type=click.Path(path_type=Path))
+@click.option("--protocol", "protocol_name", default="dvbench-1", show_default=True)
+@click.option("--mode", type=click.Choice(["sparse", "dense"]), default="sparse", show_default=True)
+@click.option(
+    "--input",
+    "input_mode",
+    type=click.Choice(["canonical", "native", "preferred"]),
+    default="canonical",
+    show_default=True,
+)
+@click.option("--camera", type=click.Choice(["known", "unknown"]), default="known", show_default=True)
+@click.option("--where", help="Results of this selection of records.")
+@click.option("--intervals/--no-intervals", default=True, show_default=True, help="Show 95 % intervals.")
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder for the files.  [default: WORKSPACE/leaderboard]",
+)
+@workspace_option
+@json_option
+def command(
+    results: Path | None,
+    protocol_name: str,
+    mode: str,
+    input_mode: str,
+    camera: str,
+    where: str | None,
+    intervals: bool,
+    out: Path | None,
+    workspace: Path,
+    as_json: bool,
+) -> None:
+    """Tabulate a folder of RESULTS (default: WORKSPACE/results) under one protocol.
+
+    Prints the table and writes it as markdown, LaTeX (booktabs) and CSV.
+    """
+    from depthvlm_bench.leaderboard.table import Selection
+    from depthvlm_bench.scoring.protocol import load_protocol
+
+    track = camera if input_mode == "native" else "known"
+    selection = Selection(load_protocol(protocol_name).name, mode, input_mode, track, where)  # type: ignore[arg-type]
+    board = tabulate(results or workspace / "results", selection)
+    files = write_tables(board, out or workspace / "leaderboard", intervals=intervals)
+    if as_json:
+        click.echo(board_json(board))
+        return
+    print_board(board, intervals=intervals)
+    for path in files:
+        click.echo(f"wrote {path}")
+
+
+def tabulate(results: Path, selection: "Selection") -> "Leaderboard":
+    """Read a folder of results and build the table; an empty one is an error that says why."""
+    from depthvlm_bench.errors import DataMissingError
+    from depthvlm_bench.leaderboard.table import build
+    from depthvlm_bench.results.schema import read_results
+
+    board = build(read_results(results), selection)
+    if not board.rows:
+        other = f"{board.left_out} results are of another protocol, mode, input, camera track or selection"
+        raise DataMissingError(
+            "no result for this table",
+            where=results,
+            why=other if board.left_out else "the folder holds no result",
+            next_step="dvbench eval --model NAME",
+        )
+    return board
+
+
+def print_board(board: "Leaderboard", *, intervals: bool = True) -> None:
+    """Print a table and its notes."""
+    from depthvlm_bench.leaderboard.render import notes, rich_table
+
+    console().print(rich_table(board, intervals=intervals))
+    for note in notes(board):
+        click.echo(note)
+
+
+def write_tables(board: "Leaderboard", folder: Path, *, intervals: bool = True) -> list[Path]:
+    """Write the table in every file format; names say protocol, mode and what differs from the default."""
+    from depthvlm_bench.leaderboard.render import csv_text, latex, markdown
+
+    chosen = board.selection
+    parts = [chosen.protocol, chosen.mode]
+    parts += [chosen.input] if chosen.input != "canonical" else []
+    parts += ["camera-unknown"] if chosen.track == "unknown" else []
+    parts += ["where-" + "".join(c if c.isalnum() else "_" for c in chosen.where)] if chosen.where else []
+    stem = "-".join(parts)
+    texts = {
+        "md": markdown(board, intervals=intervals),
+        "tex": latex(board, intervals=intervals),
+        "csv": csv_text(board),
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / f"{stem}.{suffix}" for suffix in texts]
+    for path, text in zip(paths, texts.values(), strict=True):
+        path.write_text(text, encoding="utf-8")
+    return paths
+
+
+def board_json(board: "Leaderboard") -> str:
+    """The table as JSON."""
+    import json
+    from dataclasses import asdict
+
+    return json.dumps(asdict(board), indent=2, default=str)

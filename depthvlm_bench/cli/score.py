@@ -1,0 +1,70 @@
+"""dvbench score: score the predictions of earlier runs again."""
+
+from pathlib import Path
+
+import click
+
+from depthvlm_bench.cli.common import examples, json_option, print_json, workspace_option
+
+
+@click.command(
+    "score", epilog=examples("dvbench score", "dvbench score --set ibims1 --where 'indoor & real'")
+)
+@click.option("--set", "set_names", multiple=True, help="Only runs on this set.")
+@click.option("--model", "names", multiple=True, help="Only runs of this model.")
+@click.option(
+    "--data",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder of sets.  [default: WORKSPACE/data]",
+)
+@click.option("--protocol", "protocol_name", default="dvbench-1", show_default=True)
+@click.option("--where", help="Only records of these tags, e.g. 'indoor & real'.")
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder of runs/ and results/.  [default: WORKSPACE]",
+)
+@workspace_option
+@json_option
+def command(
+    set_names: tuple[str, ...],
+    names: tuple[str, ...],
+    data: Path | None,
+    protocol_name: str,
+    where: str | None,
+    out: Path | None,
+    workspace: Path,
+    as_json: bool,
+) -> None:
+    """Score stored predictions under a protocol; nothing is predicted."""
+    from dataclasses import asdict
+
+    from depthvlm_bench.cli.eval import print_results
+    from depthvlm_bench.errors import DataMissingError
+    from depthvlm_bench.predict.store import find_runs
+    from depthvlm_bench.records.reader import RecordSet
+    from depthvlm_bench.registry import load_model
+    from depthvlm_bench.results.schema import Result
+    from depthvlm_bench.scoring.evaluate import score_and_write
+    from depthvlm_bench.scoring.protocol import load_protocol
+
+    folder, protocol = out or workspace, load_protocol(protocol_name)
+    runs = [
+        run
+        for run in find_runs(folder / "runs")
+        if (not set_names or run.spec.set_name in set_names) and (not names or run.spec.model in names)
+    ]
+    if not runs:
+        raise DataMissingError(
+            "no run to score", where=folder / "runs", next_step="dvbench eval --model NAME"
+        )
+    scored: list[Result] = []
+    for run in runs:
+        records = RecordSet((data or workspace / "data") / run.spec.set_name, run.spec.role)
+        results, _ = score_and_write(run, load_model(run.spec.model), records, protocol, folder, where)
+        scored += results
+        if not as_json:
+            click.echo(f"{run.spec.model} on {records.name}")
+            print_results(results)
+    if as_json:
+        print_json([asdict(result) for result in scored])

@@ -1,0 +1,1 @@
+"""Leaderboards: results under one protocol as tables on screen and as files."""

@@ -1,0 +1,286 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from raw_ibims1 import (
+    CAMERAS,
+    HALF_STEP_M,
+    HEIGHT,
+    UNITS_PER_M,
+    WIDTH,
+    png,
+    real_ibims1_tree,
+    write_ibims1_tree,
+)
+
+from depthvlm_bench.errors import DataMissingError, FrameError
+from depthvlm_bench.frames import FrameRef, Split, scorable
+from depthvlm_bench.geometry.grids import PixelAffine
+from depthvlm_bench.registry import load_converter
+
+CONVERTER = load_converter("ibims1")
+SPLIT = Split("eval", "test")
+
+
+def open_tree(root):
+    return CONVERTER.open(root, CONVERTER.options_type())
+
+
+def index(source):
+    return {ref.frame: ref for ref in source.index(SPLIT)}
+
+
+@pytest.fixture(scope="module")
+def truth(tmp_path_factory):
+    return write_ibims1_tree(tmp_path_factory.mktemp("ibims1"))
+
+
+@pytest.fixture(scope="module")
+def source(truth):
+    return open_tree(truth.root)
+
+
+@pytest.fixture(scope="module")
+def frames(truth, source):
+    refs = index(source)
+    return {name: source.read(refs[name]) for name in truth.cameras}
+
+
+def test_the_names_of_the_list_are_the_frames(truth, source):
+    refs = list(source.index(SPLIT))
+    assert all(isinstance(ref, FrameRef) for ref in refs)
+    assert sorted(ref.frame for ref in refs) == sorted(truth.listed)
+    assert {ref.id for ref in refs} == {f"ibims1/eval/-/-/{name}" for name in truth.listed}
+    assert {ref.group for ref in refs} == {""}
+
+
+def test_without_a_list_every_picture_is_a_frame_and_decoys_are_none(tmp_path):
+    truth = write_ibims1_tree(tmp_path, with_list=False)
+    expected = {*truth.listed, "storageroom_02"} - {"kitchen_10"}
+    assert set(index(open_tree(truth.root))) == expected
+
+
+def test_a_list_inside_the_core_folder_is_found(tmp_path):
+    truth = write_ibims1_tree(tmp_path, with_list=False)
+    (truth.core / "imagelist.txt").write_text("lab_01\noffice_03")
+    assert sorted(index(open_tree(truth.root))) == ["lab_01", "office_03"]
+
+
+def test_the_core_folder_itself_can_be_the_root(truth):
+    source = open_tree(truth.core)
+    refs = index(source)
+    assert set(refs) == set(truth.listed)
+    assert source.read(refs["lab_01"]).picture.path == "rgb/lab_01.png"
+
+
+def test_there_is_one_split_without_scenes(source):
+    assert list(source.source_splits()) == ["test"]
+    assert list(source.scenes("test")) == []
+
+
+@pytest.mark.parametrize("name", [*CAMERAS, "restroom_01"])
+def test_intrinsics_are_the_frames_own_to_the_last_digit(truth, frames, name):
+    camera = frames[name].camera
+    assert (camera.fx_px, camera.fy_px, camera.cx_px, camera.cy_px) == truth.cameras[name]
+    assert (camera.width, camera.height) == (WIDTH, HEIGHT)
+
+
+@pytest.mark.parametrize("name", [*CAMERAS, "restroom_01"])
+def test_valid_depth_is_the_plane_and_all_else_is_zero(truth, frames, name):
+    depth = frames[name].depth
+    valid = depth.values > 0
+    assert np.array_equal(valid, truth.valid[name])
+    metres = depth.depth_m.reshape(valid.shape)
+    assert np.abs(metres - truth.depth_m[name])[valid].max(initial=0) <= HALF_STEP_M + 1e-12
+
+
+def test_probes_have_their_depth_at_their_source_coordinate(truth, frames):
+    depth = frames["lab_01"].depth
+    assert depth.source_from_depth == PixelAffine.identity()
+    u, v = depth.source_pixels()
+    for column, row in [(12, 20), (63, 47), (39, 3)]:
+        i = row * WIDTH + column
+        assert (u[i], v[i]) == (column, row)
+        assert depth.depth_m[i] == pytest.approx(truth.depth_m["lab_01"][row, column], abs=HALF_STEP_M)
+    assert depth.depth_m[20 * WIDTH + 12] == 1311 / UNITS_PER_M
+
+
+@pytest.mark.parametrize(
+    ("column", "row", "why"),
+    [(3, 2, "mask_invalid"), (45, 5, "mask_transp"), (10, 20, "zero"), (11, 21, "saturated")],
+)
+def test_masked_and_coded_pixels_are_never_valid(frames, column, row, why):
+    assert frames["lab_01"].depth.values[row, column] == 0, why
+
+
+def test_the_depth_file_is_kept_only_where_cleaning_changed_nothing(truth, frames):
+    assert frames["lab_01"].depth.source_png is None
+    for name in ("corridor_02", "office_03"):
+        assert frames[name].depth.source_png == (truth.core / f"depth/{name}.png").read_bytes()
+
+
+def test_a_frame_without_valid_depth_is_read_and_nothing_of_it_can_be_asked(frames):
+    card = CONVERTER.card
+    assert not scorable(frames["restroom_01"].depth, card.valid_min_m, card.valid_max_m).any()
+
+
+@pytest.mark.parametrize(("name", "blue"), [("lab_01", 1), ("corridor_02", 2), ("office_03", 3)])
+def test_the_picture_is_the_frames_own_upright_and_whole(frames, name, blue):
+    pixels = np.asarray(frames[name].picture.decode())
+    v, u = np.mgrid[:HEIGHT, :WIDTH]
+    assert np.array_equal(pixels, np.stack([u, v, np.full_like(u, blue)], axis=-1))
+
+
+def test_the_share_that_masks_took_is_recorded(frames):
+    extra = frames["lab_01"].extra
+    assert extra["masks"] == ["mask_invalid", "mask_transp"]
+    assert extra["masked_share"] == pytest.approx((5 * 7 + 6 * 10) / (WIDTH * HEIGHT), abs=1e-6)
+    assert frames["corridor_02"].extra["masked_share"] == 0
+
+
+@pytest.mark.parametrize("number", range(1, 12))
+def test_a_frame_that_cannot_be_used_says_why_and_where(truth, source, number):
+    name = f"kitchen_{number:02d}"
+    reason, detail = truth.faults[name]
+    with pytest.raises(FrameError) as caught:
+        source.read(index(source)[name]).picture.decode()
+    assert caught.value.reason == reason
+    assert detail in caught.value.detail
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("56.0, 56.5, 33.5, 24.5", None),
+        ("56.0,56.5,33.5,24.5\r\n", None),
+        ("", "bad_intrinsics"),
+        ("56.0 56.5 33.5 24.5", "bad_intrinsics"),
+        ("-56.0,56.5,33.5,24.5", "bad_intrinsics"),
+        ("56.0,0,33.5,24.5", "bad_intrinsics"),
+        ("56.0,inf,33.5,24.5", "bad_intrinsics"),
+        ("fx,fy,cx,cy", "bad_intrinsics"),
+        ("56.0,56.5,33.5,24.5,0.0", "bad_intrinsics"),
+        ("\xff\xfe", "bad_intrinsics"),
+    ],
+)
+def test_calibration_lines(tmp_path, text, reason):
+    truth = write_ibims1_tree(tmp_path)
+    (truth.core / "calib/lab_01.txt").write_bytes(text.encode("latin-1"))
+    source = open_tree(truth.root)
+    if reason is None:
+        camera = source.read(index(source)["lab_01"]).camera
+        assert (camera.fx_px, camera.fy_px, camera.cx_px, camera.cy_px) == (56.0, 56.5, 33.5, 24.5)
+    else:
+        with pytest.raises(FrameError, match=f"{reason}: calib/lab_01.txt"):
+            source.read(index(source)["lab_01"])
+
+
+@pytest.mark.parametrize("folder", ["mask_invalid", "mask_transp"])
+@pytest.mark.parametrize("encoding", ["one bit", "0 and 255", "0 and 1"])
+def test_masks_of_any_depth_mean_good_where_they_are_not_zero(tmp_path, folder, encoding):
+    truth = write_ibims1_tree(tmp_path)
+    good = np.ones((HEIGHT, WIDTH), dtype=bool)
+    good[:, 40:] = False
+    values = {"one bit": good, "0 and 255": 255 * good.astype(np.uint8), "0 and 1": good.astype(np.uint8)}
+    (truth.core / folder / "corridor_02.png").write_bytes(png(Image.fromarray(values[encoding])))
+    source = open_tree(truth.root)
+    assert np.array_equal(source.read(index(source)["corridor_02"]).depth.values > 0, good)
+
+
+def test_a_broken_mask_is_unreadable_not_ignored(tmp_path):
+    truth = write_ibims1_tree(tmp_path)
+    (truth.core / "mask_transp/lab_01.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    source = open_tree(truth.root)
+    with pytest.raises(FrameError, match=r"unreadable: mask_transp/lab_01\.png"):
+        source.read(index(source)["lab_01"])
+
+
+def test_a_broken_frame_changes_no_other(truth, frames, tmp_path):
+    other = write_ibims1_tree(tmp_path)
+    (other.core / "depth/office_03.png").write_bytes(b"")
+    source = open_tree(other.root)
+    refs = index(source)
+    assert np.array_equal(source.read(refs["lab_01"]).depth.values, frames["lab_01"].depth.values)
+    with pytest.raises(FrameError, match="unreadable"):
+        source.read(refs["office_03"])
+
+
+def test_names_that_leave_the_tree_are_refused(tmp_path):
+    truth = write_ibims1_tree(tmp_path)
+    (truth.root / "imagelist.txt").write_text("../../secret\nlab_01\n")
+    source = open_tree(truth.root)
+    with pytest.raises(FrameError, match="path leaves the raw tree"):
+        source.read(index(source)["../../secret"])
+
+
+def test_listing_order_does_not_matter(tmp_path, monkeypatch):
+    truth = write_ibims1_tree(tmp_path, with_list=False)
+    expected = list(open_tree(truth.root).index(SPLIT))
+    in_order, calls = Path.glob, []
+
+    def reversed_glob(self, pattern):
+        calls.append(pattern)
+        return iter(sorted(in_order(self, pattern), reverse=True))
+
+    monkeypatch.setattr(Path, "glob", reversed_glob)
+    assert list(open_tree(truth.root).index(SPLIT)) == expected
+    assert calls
+
+
+def test_a_root_without_pictures_says_what_is_there_instead(tmp_path):
+    (tmp_path / "ibims1_core_mat").mkdir()
+    with pytest.raises(DataMissingError) as caught:
+        open_tree(tmp_path)
+    text = str(caught.value)
+    assert "no rgb/ in this ibims1 tree" in text
+    assert str(tmp_path) in text
+    assert "holds ibims1_core_mat" in text
+    assert "dvbench datasets ibims1" in text
+    assert caught.value.exit_code == 3
+
+
+def test_a_root_that_does_not_exist_names_the_nearest_folder(tmp_path):
+    with pytest.raises(DataMissingError, match="holds nothing"):
+        open_tree(tmp_path / "not" / "there")
+
+
+def test_layout_counts_the_files_of_each_folder(truth, source):
+    found = {item.pattern: item.found for item in source.layout()}
+    assert found["calib/*.txt"] == len(list((truth.core / "calib").iterdir()))
+    assert found["depth/*.png"] == len(list((truth.core / "depth").iterdir()))
+    assert found["imagelist.txt"] == 1
+    assert set(found) > {"rgb/*.png", "mask_invalid/*.png", "mask_transp/*.png"}
+
+
+def test_layout_does_not_count_decoys(truth, source):
+    found = {item.pattern: item.found for item in source.layout()}
+    pictures = [
+        p for p in (truth.core / "rgb").iterdir() if p.suffix == ".png" and not p.name.startswith(".")
+    ]
+    assert found["rgb/*.png"] == len(pictures)
+
+
+# The real sample: 40 pictures with 100 depths each.
+
+
+@pytest.fixture(scope="module")
+def real_frames():
+    source = open_tree(real_ibims1_tree())
+    return [source.read(ref) for ref in source.index(SPLIT)]
+
+
+def test_the_real_sample_has_forty_frames_of_a_hundred_depths(real_frames):
+    assert len(real_frames) == 40
+    assert {int((frame.depth.values > 0).sum()) for frame in real_frames} == {100}
+    assert {frame.picture.size for frame in real_frames} == {(640, 480)}
+    known = {550.39, 559.62, 560.78, 626.16}
+    assert {frame.camera.fx_px for frame in real_frames} <= known
+
+
+def test_two_metres_everywhere_score_the_known_share_on_the_real_sample(real_frames):
+    shares = []
+    for frame in real_frames:
+        depth_m = frame.depth.depth_m[frame.depth.depth_m > 0]
+        shares.append(((depth_m > 1.6) & (depth_m < 2.5)).mean())
+    assert round(float(np.mean(shares)), 4) == 0.2520
