@@ -1,5 +1,6 @@
 """dvbench convert: a raw tree becomes a parquet set."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -97,7 +98,7 @@ def command(
         return
     summary = convert(converter, request, ScreenProgress())
     if as_json:
-        print_json(summary)
+        print_json(asdict(summary))
     else:
         print_summary(summary)
 
