@@ -11,8 +11,8 @@ from depthvlm_bench.errors import DataMissingError
 from depthvlm_bench.frames import scorable
 from depthvlm_bench.geometry.camera import inside
 from depthvlm_bench.predict.contracts import DenseMap, Model, ModelCard, View
-from depthvlm_bench.records.codec import decode_depth, record_grid
-from depthvlm_bench.records.reader import RecordSet
+from depthvlm_bench.records.codec import record_grid
+from depthvlm_bench.records.reader import RecordSet, depth_of
 
 PICTURE_ROWS = 64
 LOG_STEP = 0.002
@@ -64,7 +64,7 @@ def depth_histogram(sets: Sequence[RecordSet]) -> FloatArray:
 
 def _image_histograms(records: RecordSet) -> Iterator[FloatArray]:
     for row in records.rows(FIT_COLUMNS):
-        depth, grid = decode_depth(row), record_grid(row)
+        depth, grid = depth_of(row), record_grid(row)
         u, v = grid.view_from_source.apply(*depth.source_pixels())
         valid = scorable(depth, row["valid_min"], row["valid_max"]) & inside(u, v, grid.width, grid.height)
         if valid.any():

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from depthvlm_bench.frames import Converter
 
 
+SHOWN_DIFFERENCES = 20
+
+
 @click.command(
     "convert",
     epilog=examples(
@@ -43,6 +46,11 @@ if TYPE_CHECKING:
     "--max-skip-share", type=click.FloatRange(0, 1), default=0.01, show_default=True,
     help="A training split that loses a larger share of its frames is not finished.",
 )  # fmt: skip
+@click.option(
+    "--manifest",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Rebuild exactly the set that this manifest pins, and name every difference.",
+)
 @click.option("--replan", is_flag=True, help="Forget an earlier plan and its shards.")
 @click.option("--dry-run", is_flag=True, help="Plan, print, write nothing.")
 @click.option(
@@ -64,6 +72,7 @@ def command(
     shard_rows: int | None,
     no_source_image: bool,
     max_skip_share: float,
+    manifest: Path | None,
     replan: bool,
     dry_run: bool,
     out: Path | None,
@@ -92,6 +101,7 @@ def command(
         shard_rows=shard_rows,
         max_skip_share=max_skip_share,
         replan=replan,
+        manifest=manifest,
     )
     if dry_run:
         _dry_run(converter, request)
@@ -101,6 +111,8 @@ def command(
         print_json(asdict(summary))
     else:
         print_summary(summary)
+    if manifest is not None:
+        _compare(summary, manifest, quiet=as_json)
 
 
 def print_summary(summary: "ConvertSummary") -> None:
@@ -129,6 +141,23 @@ def print_summary(summary: "ConvertSummary") -> None:
             "ranked within its own manifest"
         )
     click.echo(f"  manifest {summary.manifest_hash[:12]}  {summary.folder}")
+
+
+def _compare(summary: "ConvertSummary", manifest: Path, *, quiet: bool) -> None:
+    """Say how the rebuilt set differs from its manifest; any difference is a failed check."""
+    from depthvlm_bench.errors import CheckError
+
+    if not summary.differences:
+        click.echo("  rebuilt exactly: every image, point and depth is the manifest's", err=quiet)
+        return
+    for difference in summary.differences[:SHOWN_DIFFERENCES]:
+        click.echo(f"  {difference.what:<8}{difference.id}: {difference.detail}", err=quiet)
+    raise CheckError(
+        f"the rebuilt set differs from its manifest in {len(summary.differences)} places",
+        where=manifest,
+        why=f"the first {min(SHOWN_DIFFERENCES, len(summary.differences))} are named above; --json names all",
+        next_step="compare your download with the dataset's official release",
+    )
 
 
 def _dry_run(converter: "Converter", request: "ConvertRequest") -> None:

@@ -12,12 +12,13 @@ import pyarrow.parquet as pq
 
 from depthvlm_bench.cards import DatasetCard, Role, Tags
 from depthvlm_bench.config import from_mapping
-from depthvlm_bench.convert.settings import SetSettings
+from depthvlm_bench.convert.settings import PLAN_METADATA_KEY, SetSettings
 from depthvlm_bench.errors import DataMissingError, DvbenchError, FrameError
 from depthvlm_bench.frames import DepthPoints, Frame, FrameRef, Skip, Source, Split, locator_json, scorable
 from depthvlm_bench.hashing import canonical_json, sha256_json
 from depthvlm_bench.progress import Progress
 from depthvlm_bench.records.codec import canonical_grid, point_rows
+from depthvlm_bench.records.files import reading
 from depthvlm_bench.records.receipts import codec_versions, count_reasons, reasons_text, shard_file
 from depthvlm_bench.records.schema import POINTS, TAGS
 from depthvlm_bench.records.writer import write_table
@@ -29,7 +30,6 @@ SHARD_BYTES = 256 * 2**20
 MAX_SHARD_ROWS = 1000
 # Bytes a pixel of what is stored, measured on photographs: lossless and q95 canonical, and source JPEG.
 EVAL_BYTES_PER_PIXEL, TRAIN_BYTES_PER_PIXEL, SOURCE_BYTES_PER_PIXEL = 1.2, 0.25, 0.3
-METADATA_KEY = b"dvbench"
 
 PLAN_SCHEMA = pa.schema(
     [
@@ -155,7 +155,7 @@ def plan_evaluation(source: Source, card: DatasetCard, settings: SetSettings, pr
             return ref.id in drawn
 
         pick = pick_images(refs, budget, eligible, settings.seed)
-    return _cut(settings, [PlannedFrame(r, *drawn[r.id]) for r in pick.refs], source, card, skips, pick)
+    return cut(settings, [PlannedFrame(r, *drawn[r.id]) for r in pick.refs], source, card, skips, pick)
 
 
 def plan_training(source: Source, card: DatasetCard, settings: SetSettings) -> Plan:
@@ -164,10 +164,10 @@ def plan_training(source: Source, card: DatasetCard, settings: SetSettings) -> P
     refs = index_frames(source, settings.split, skips)
     if settings.images is not None:
         refs = pick_images(refs, settings.images, lambda _ref: True, settings.seed).refs
-    return _cut(settings, [PlannedFrame(ref) for ref in refs], source, card, skips, Pick())
+    return cut(settings, [PlannedFrame(ref) for ref in refs], source, card, skips, Pick())
 
 
-def _cut(
+def cut(
     settings: SetSettings,
     frames: Sequence[PlannedFrame],
     source: Source,
@@ -175,6 +175,7 @@ def _cut(
     skips: list[Skip],
     pick: Pick,
 ) -> Plan:
+    """Cut frames into shards of the default size; DataMissingError where there is none to cut."""
     if not frames:
         raise DataMissingError(
             f"{card.name}: no usable frame in split {settings.source_split}",
@@ -221,7 +222,7 @@ def write_plan(folder: Path, plan: Plan) -> None:
         "replaced": plan.replaced,
         "dropped": plan.dropped,
     }
-    schema = PLAN_SCHEMA.with_metadata({METADATA_KEY: canonical_json(header).encode()})
+    schema = PLAN_SCHEMA.with_metadata({PLAN_METADATA_KEY: canonical_json(header).encode()})
     write_table(plan_path(folder, plan.settings.role), pa.Table.from_pylist(rows, schema))
 
 
@@ -230,14 +231,16 @@ def read_plan(folder: Path, role: Role) -> Plan | None:
     path = plan_path(folder, role)
     if not path.is_file():
         return None
-    table = pq.read_table(path)
-    header = json.loads(table.schema.metadata[METADATA_KEY])
-    settings = from_mapping(SetSettings, header["settings"], path)
-    frames = tuple(
-        PlannedFrame(_ref(row, settings), row["points"], row["points_balanced"]) for row in table.to_pylist()
-    )
-    skips = tuple(Skip(**skip) for skip in header["skips"])
-    return Plan(settings, frames, header["shard_rows"], skips, header["replaced"], header["dropped"])
+    with reading(path, "--replan makes it anew"):
+        table = pq.read_table(path)
+        header = json.loads(table.schema.metadata[PLAN_METADATA_KEY])
+        settings = from_mapping(SetSettings, header["settings"], path)
+        frames = tuple(
+            PlannedFrame(_ref(row, settings), row["points"], row["points_balanced"])
+            for row in table.to_pylist()
+        )
+        skips = tuple(Skip(**skip) for skip in header["skips"])
+        return Plan(settings, frames, header["shard_rows"], skips, header["replaced"], header["dropped"])
 
 
 def _plan_row(frame: PlannedFrame) -> dict[str, Any]:

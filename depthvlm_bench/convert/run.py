@@ -15,12 +15,14 @@ from depthvlm_bench.convert.plan import (
     read_plan,
     write_plan,
 )
+from depthvlm_bench.convert.rebuild import Difference, differences, plan_from_manifest
 from depthvlm_bench.convert.settings import (
     ChosenSplit,
     SetSettings,
     check_disjoint,
     choose_split,
     make_settings,
+    refuse_shared_scenes,
     set_folder,
 )
 from depthvlm_bench.convert.shards import convert_shard
@@ -35,6 +37,7 @@ from depthvlm_bench.records.receipts import (
     read_receipt,
     reasons_text,
 )
+from depthvlm_bench.sampling.manifest import manifest_hash, read_manifest
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,7 @@ class ConvertRequest:
         shard_rows: rows a shard; null: from the size of the first picture.
         max_skip_share: a training split with a larger share of skipped frames is not finished.
         replan: forget an earlier plan and its shards.
+        manifest: rebuild exactly the set that this manifest pins.
     """
 
     root: Path
@@ -62,6 +66,7 @@ class ConvertRequest:
     shard_rows: int | None = None
     max_skip_share: float = 0.01
     replan: bool = False
+    manifest: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -81,6 +86,7 @@ class ConvertSummary:
     skips: dict[str, int]
     bytes: int
     manifest_hash: str
+    differences: tuple[Difference, ...] = ()
 
     @property
     def subset(self) -> bool:
@@ -109,6 +115,7 @@ def plan_split(
         card, source, request.role, request.source_split, allow_overlap=request.allow_overlap
     )
     check_disjoint(card, source, chosen)
+    manifest = read_manifest(request.manifest) if request.manifest else None
     settings = make_settings(
         converter,
         chosen.split,
@@ -116,16 +123,22 @@ def plan_split(
         request.options if request.options is not None else converter.options_type(),
         limit=request.limit,
         keep_source_image=request.keep_source_image,
+        manifest_hash=manifest_hash(manifest) if manifest else None,
     )
     folder = set_folder(request.data, chosen.set_name)
     earlier = None if request.replan else read_plan(folder, request.role)
     if earlier is not None:
         _require_same(earlier, settings, request, folder)
         return chosen, earlier, True
-    if request.role == "eval":
+    if manifest is not None:
+        plan = plan_from_manifest(source, card, settings, manifest)
+    elif request.role == "eval":
         plan = plan_evaluation(source, card, settings, progress)
     else:
         plan = plan_training(source, card, settings)
+    refuse_shared_scenes(
+        request.data, settings, {frame.ref.scene for frame in plan.frames if frame.ref.scene}
+    )
     return chosen, replace(plan, shard_rows=request.shard_rows or plan.shard_rows), False
 
 
@@ -170,6 +183,8 @@ def _write(
             advance(len(plan.shard(index)))
     skips = merge_counts([count_reasons(plan.skips), *(count_reasons(r.skips) for r in receipts)])
     _check_skip_share(plan, receipts, skips, request)
+    digest = finish(folder, plan, card, receipts)
+    pinned = read_manifest(request.manifest) if request.manifest else None
     return ConvertSummary(
         set_name=folder.name,
         folder=folder,
@@ -183,7 +198,8 @@ def _write(
         dropped=plan.dropped,
         skips=skips,
         bytes=sum(receipt.bytes for receipt in receipts),
-        manifest_hash=finish(folder, plan, card, receipts),
+        manifest_hash=digest,
+        differences=differences(folder, receipts, pinned) if pinned else (),
     )
 
 

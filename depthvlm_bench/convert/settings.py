@@ -1,18 +1,25 @@
 """What a set is: its split, kind, name, and everything that decides its content."""
 
+import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+import pyarrow.parquet as pq
 
 from depthvlm_bench.cards import DatasetCard, Role
 from depthvlm_bench.errors import CheckError, DataMissingError, UsageError, unknown_name
 from depthvlm_bench.frames import Converter, Source, Split
 from depthvlm_bench.hashing import sha256_json
 from depthvlm_bench.records.codec import RecordSpec
+from depthvlm_bench.records.files import reading
 from depthvlm_bench.records.pictures import BACKEND
 from depthvlm_bench.records.prompts import DENSE_PROMPT, load_prompt
 from depthvlm_bench.records.receipts import RECORD_VERSION
 from depthvlm_bench.sampling.draw import SEED
+
+# Where a plan keeps its settings, in the metadata of its parquet file.
+PLAN_METADATA_KEY = b"dvbench"
 
 
 @dataclass(frozen=True)
@@ -178,6 +185,31 @@ def check_disjoint(card: DatasetCard, source: Source, chosen: ChosenSplit) -> No
             why=f"training and evaluation would overlap: {', '.join(shared[:5])}",
             next_step="mend the split lists of the raw tree",
         )
+
+
+def refuse_shared_scenes(data: Path, settings: SetSettings, scenes: set[str]) -> None:
+    """Refuse a split that shares scenes with a converted split of the other role, from whatever raw tree.
+
+    Raises:
+        CheckError: naming the set and the shared scenes.
+    """
+    if settings.set_kind == "overlap":
+        return
+    other: Role = "train" if settings.role == "eval" else "eval"
+    for path in sorted(data.glob(f"*/plan-{other}.parquet")):
+        if path.parent.name.split("@")[0] != settings.dataset:
+            continue
+        with reading(path, "--replan that split"):
+            table = pq.read_table(path, columns=["scene"])
+            kind = json.loads(table.schema.metadata[PLAN_METADATA_KEY])["settings"]["set_kind"]
+        shared = sorted(scenes & {scene for scene in table["scene"].to_pylist() if scene})
+        if shared and kind != "overlap":
+            raise CheckError(
+                f"{settings.source_split} shares {len(shared)} scenes with the converted {other} split",
+                where=path.parent,
+                why=f"training and evaluation would overlap: {', '.join(shared[:5])}",
+                next_step="choose another --source-split, or another --out",
+            )
 
 
 def set_folder(data: Path, name: str) -> Path:

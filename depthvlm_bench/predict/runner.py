@@ -24,8 +24,7 @@ from depthvlm_bench.predict.contracts import (
 from depthvlm_bench.predict.readout import ViewMap, read_bilinear, read_nearest, to_view
 from depthvlm_bench.predict.store import RunStore
 from depthvlm_bench.progress import Progress
-from depthvlm_bench.records.codec import decode_depth
-from depthvlm_bench.records.reader import VIEW_COLUMNS, InputMode, RecordSet, SourceView, view_of
+from depthvlm_bench.records.reader import VIEW_COLUMNS, InputMode, RecordSet, SourceView, depth_of, view_of
 from depthvlm_bench.scoring.metrics import ratio_counts
 
 POINT_LISTS = ("points", "points_balanced")
@@ -229,7 +228,7 @@ def _outcome(value: float) -> str:
 
 def _dense_counts(row: Row, shown: SourceView, view_map: ViewMap) -> dict[str, Any]:
     """Counts over every valid depth of the record, compared where the truth lies: the map is read there."""
-    depth = decode_depth(row)
+    depth = depth_of(row)
     u, v = shown.view_from_source.apply(*depth.source_pixels())
     asked = scorable(depth, row["valid_min"], row["valid_max"]) & inside(u, v, *shown.picture.size)
     counts = ratio_counts(read_nearest(view_map, u[asked], v[asked]), depth.depth_m[asked], DENSE_RATIO)

@@ -13,7 +13,7 @@ from depthvlm_bench.cards import Role
 from depthvlm_bench.config import from_mapping
 from depthvlm_bench.errors import CheckError, DataMissingError
 from depthvlm_bench.hashing import sha256_json
-from depthvlm_bench.records.files import sweep_temporaries, write_json
+from depthvlm_bench.records.files import reading, sweep_temporaries, write_json
 from depthvlm_bench.records.reader import InputMode
 from depthvlm_bench.records.writer import write_table
 
@@ -95,14 +95,16 @@ class RunStore:
         """Records whose predictions are there, by point list."""
         by_list: dict[str, set[str]] = {}
         for part in self.parts():
-            table = pq.read_table(part, columns=["id", "list"])
+            with reading(part, "delete it and run again"):
+                table = pq.read_table(part, columns=["id", "list"])
             for record, name in zip(table["id"].to_pylist(), table["list"].to_pylist(), strict=True):
                 by_list.setdefault(name, set()).add(record)
         return by_list
 
     def append(self, predictions: Sequence[dict[str, Any]], dense: Sequence[dict[str, Any]]) -> None:
         """Add a part."""
-        number = len(self.parts())
+        parts = self.parts()
+        number = int(parts[-1].stem.split("-")[-1]) + 1 if parts else 0
         if dense:
             path = self.folder / f"dense-{number:05d}.parquet"
             write_table(path, pa.Table.from_pylist(list(dense), DENSE_SCHEMA))
@@ -120,7 +122,10 @@ class RunStore:
     def _read(self, name: str, schema: pa.Schema, key: Sequence[str]) -> pa.Table:
         numbers = [part.stem.split("-")[-1] for part in self.parts()]
         paths = [self.folder / f"{name}-{number}.parquet" for number in numbers]
-        tables = [pq.read_table(path, schema=schema) for path in paths if path.is_file()]
+        tables = []
+        for path in filter(Path.is_file, paths):
+            with reading(path, "delete that part and run dvbench eval again"):
+                tables.append(pq.read_table(path, schema=schema))
         table = pa.concat_tables(tables) if tables else schema.empty_table()
         if table.group_by(list(key)).aggregate([]).num_rows != len(table):
             raise CheckError(
@@ -137,7 +142,8 @@ def read_run(folder: Path) -> RunStore:
     path = folder / "run.json"
     if not path.is_file():
         raise DataMissingError("no run here", where=folder, next_step="dvbench eval makes runs")
-    spec = from_mapping(RunSpec, json.loads(path.read_text(encoding="utf-8"))["spec"], path)
+    with reading(path, "delete the run's folder and predict again"):
+        spec = from_mapping(RunSpec, json.loads(path.read_text(encoding="utf-8"))["spec"], path)
     return RunStore(folder.parent.parent, spec)
 
 

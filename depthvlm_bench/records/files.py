@@ -5,6 +5,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pyarrow as pa
+
+from depthvlm_bench.errors import CheckError, FrameError
 from depthvlm_bench.hashing import canonical_json
 
 
@@ -27,6 +30,20 @@ def write_json(path: Path, value: object) -> None:
     """Write canonical JSON, whole or not at all."""
     with whole_file(path) as temporary:
         temporary.write_text(canonical_json(value) + "\n", encoding="utf-8")
+
+
+@contextmanager
+def reading(where: object, next_step: str = "dvbench verify names all that is damaged") -> Iterator[None]:
+    """Turn the faults of a damaged file or record of ours into one CheckError that names it."""
+    try:
+        yield
+    except FrameError as error:
+        raise CheckError(
+            "a stored record is damaged", where=where, why=error.detail, next_step=next_step
+        ) from error
+    except (OSError, ValueError, KeyError, pa.ArrowException) as error:
+        why = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CheckError("a stored file cannot be read", where=where, why=why, next_step=next_step) from error
 
 
 def sweep_temporaries(folder: Path) -> None:

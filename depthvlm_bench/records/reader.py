@@ -13,9 +13,11 @@ from PIL import Image
 
 from depthvlm_bench.cards import Role
 from depthvlm_bench.errors import CheckError, DataMissingError, UsageError
+from depthvlm_bench.frames import Depth
 from depthvlm_bench.geometry.camera import PinholeCamera
 from depthvlm_bench.geometry.grids import PixelAffine, ViewGrid, focal_grid, native_grid
-from depthvlm_bench.records.codec import decode_picture, record_grid, source_camera
+from depthvlm_bench.records.codec import decode_depth, decode_picture, record_grid, source_camera
+from depthvlm_bench.records.files import reading
 from depthvlm_bench.records.pictures import render
 
 InputMode = Literal["canonical", "native", "preferred"]
@@ -52,8 +54,10 @@ class RecordSet:
     @cached_property
     def info(self) -> dict[str, Any]:
         """The split's entry in dataset.json."""
-        described: dict[str, Any] = json.loads((self.folder / "dataset.json").read_text(encoding="utf-8"))
-        split: dict[str, Any] = described["splits"][self.role]
+        path = self.folder / "dataset.json"
+        with reading(path):
+            described: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            split: dict[str, Any] = described["splits"][self.role]
         return split
 
     @property
@@ -68,14 +72,20 @@ class RecordSet:
 
     def points(self, columns: Sequence[str] | None = None) -> pa.Table:
         """The split without pixels, one row an image, in plan order (evaluation splits only)."""
-        return pq.read_table(self.folder / f"points-{self.role}.parquet", columns=columns)
+        path = self.folder / f"points-{self.role}.parquet"
+        with reading(path):
+            return pq.read_table(path, columns=columns)
 
     def rows(self, columns: Sequence[str] | None = None) -> Iterator[dict[str, Any]]:
         """Stream rows in plan order with the given columns; memory stays at one row group."""
         for shard in self.shards:
-            with pq.ParquetFile(shard) as file:
+            with reading(shard):
+                file = pq.ParquetFile(shard)
+            with file:
                 for group in range(file.num_row_groups):
-                    yield from file.read_row_group(group, columns=columns).to_pylist()
+                    with reading(shard):
+                        rows = file.read_row_group(group, columns=columns).to_pylist()
+                    yield from rows
 
 
 @dataclass(frozen=True)
@@ -119,7 +129,8 @@ def view_of(
     grid = _grid(row, camera, mode, preferred_focal_px)
     stored = row["image"]
     if mode == "canonical" and stored is not None:
-        picture = decode_picture(stored["bytes"], row["id"])
+        with reading(row["id"]):
+            picture = decode_picture(stored["bytes"], "image")
         if picture.size != (grid.width, grid.height):
             raise CheckError(
                 "stored picture does not have its declared size",
@@ -134,7 +145,8 @@ def view_of(
             next_step="convert it again without --no-source-image, or use --input canonical",
         )
     else:
-        picture = render(decode_picture(row["source_image"], row["id"]), grid)
+        with reading(row["id"]):
+            picture = render(decode_picture(row["source_image"], "source_image"), grid)
     return SourceView(picture, camera.seen_through(grid), grid.view_from_source)
 
 
@@ -148,6 +160,12 @@ def _grid(
     if preferred_focal_px is None:
         raise UsageError("this model declares no preferred focal length", next_step="use --input canonical")
     return focal_grid(camera.width, camera.height, camera.fx_px, focal_px=preferred_focal_px)
+
+
+def depth_of(row: Mapping[str, Any]) -> Depth:
+    """The stored depth of a record; CheckError where it is damaged."""
+    with reading(row["id"]):
+        return decode_depth(row)
 
 
 def find_sets(data: Path, role: Role) -> list[RecordSet]:
