@@ -34,6 +34,16 @@ class RawTree:
         except OSError as error:
             raise FrameError("unreadable", f"{relative}: {error.strerror}") from error
 
+    def count(self, pattern: str) -> int:
+        """How many files match a pattern; hidden ones are decoys that archives leave."""
+        return sum(1 for path in self.root.glob(pattern) if not path.name.startswith("."))
+
+    def names(self, relative: str) -> list[str]:
+        """Names of a list file, one a line, sorted, without blanks and # comments; none where no file is."""
+        path = self.path(relative)
+        lines = path.read_text(encoding="utf-8-sig").split("\n") if path.is_file() else []
+        return sorted({line for line in map(str.strip, lines) if line and not line.startswith("#")})
+
     def picture(self, relative: str) -> Picture:
         """A source picture."""
         return Picture(self.read(relative, "missing_image"), relative)
@@ -65,16 +75,16 @@ def png_grid(
     return DepthGrid(cleaned, depth_scale, source_from_depth, kept)
 
 
-def require_folder(folder: Path, dataset: str) -> None:
-    """DataMissingError where a folder that the tree must have is absent, naming what is there instead."""
-    if folder.is_dir():
+def require(path: Path, dataset: str) -> None:
+    """DataMissingError where what the tree must have is absent, naming what is there instead."""
+    if path.exists():
         return
-    parent = next(p for p in folder.parents if p.exists())
+    parent = next(p for p in path.parents if p.exists())
     found = sorted(child.name for child in parent.iterdir()) if parent.is_dir() else []
     shown = ", ".join(found[:8]) + (f" and {len(found) - 8} more" if len(found) > 8 else "")
     raise DataMissingError(
-        f"no {folder.name}/ in this {dataset} tree",
-        where=folder,
+        f"no {path.name}{'' if path.suffix == '.json' else '/'} in this {dataset} tree",
+        where=path,
         why=f"{parent} holds {shown or 'nothing'}",
         next_step=f"dvbench datasets {dataset} shows the expected tree",
     )

@@ -12,7 +12,7 @@ from depthvlm_bench.geometry.camera import PinholeCamera
 from depthvlm_bench.geometry.lidar import project_nearest
 from depthvlm_bench.geometry.rigid import transform_points
 
-MAX_TIME_GAP_S = 0.055
+MAX_TIME_GAP_US = 55_000
 
 
 class SweepCache:
@@ -43,8 +43,7 @@ def points_in_picture(
     )
 
 
-def check_time_gap(picture_time_s: float, lidar_time_s: float) -> None:
+def check_time_gap(gap_us: int) -> None:
     """FrameError `time_gap` where picture and sweep lie too far apart for moving objects to agree."""
-    gap_s = picture_time_s - lidar_time_s
-    if abs(gap_s) > MAX_TIME_GAP_S:
-        raise FrameError("time_gap", f"picture and sweep are {1000 * gap_s:.1f} ms apart")
+    if abs(gap_us) > MAX_TIME_GAP_US:
+        raise FrameError("time_gap", f"picture and sweep are {gap_us / 1000:.1f} ms apart")

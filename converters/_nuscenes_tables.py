@@ -1,6 +1,7 @@
 """The nuScenes table schema: JSON lists of token-linked rows, streamed, joined to keyframes."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,15 +50,23 @@ class Tables:
 
     def scene_names(self) -> set[str]:
         """Names of all scenes."""
-        return {row["name"] for row in self.stream("scene")}
+        with self._consistent():
+            return {row["name"] for row in self.stream("scene")}
 
     def keyframes(self, scene_names: set[str], channels: tuple[str, ...]) -> Iterator[Keyframe]:
         """Keyframes of scenes with the sample_data of some channels; CheckError where tables disagree."""
-        try:
+        with self._consistent():
             yield from self._keyframes(scene_names, channels)
+
+    @contextmanager
+    def _consistent(self) -> Iterator[None]:
+        try:
+            yield
         except KeyError as error:
             why = f"token or field {error} is missing"
             raise CheckError("nuScenes tables do not fit together", where=self.folder, why=why) from error
+        except ValueError as error:
+            raise CheckError("nuScenes tables hold no pose", where=self.folder, why=str(error)) from error
 
     def _keyframes(self, scene_names: set[str], channels: tuple[str, ...]) -> Iterator[Keyframe]:
         scenes = {row["token"]: row["name"] for row in self.stream("scene") if row["name"] in scene_names}

@@ -6,12 +6,21 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from depthvlm_bench.converters._files import RawTree, png_grid, require_folder
+from depthvlm_bench.converters._files import RawTree, png_grid, require
 from PIL import Image
 
 from depthvlm_bench.cards import builtin_card
 from depthvlm_bench.errors import FrameError
-from depthvlm_bench.frames import Converter, Frame, FrameRef, LayoutItem, NoOptions, Skip, Split
+from depthvlm_bench.frames import (
+    PICTURE_ERRORS,
+    Converter,
+    Frame,
+    FrameRef,
+    LayoutItem,
+    NoOptions,
+    Skip,
+    Split,
+)
 from depthvlm_bench.geometry.camera import PinholeCamera
 
 CARD = builtin_card("ibims1")
@@ -26,7 +35,7 @@ class Ibims1Source:
 
     def __init__(self, root: Path, _options: NoOptions) -> None:
         self.core = root / CORE if (root / CORE).is_dir() else root
-        require_folder(self.core / "rgb", CARD.name)
+        require(self.core / "rgb", CARD.name)
         lists = [folder / "imagelist.txt" for folder in (self.core, self.core.parent)]
         self.image_list = next((path for path in lists if path.is_file()), None)
         self.tree = RawTree(self.core)
@@ -42,7 +51,7 @@ class Ibims1Source:
     def names(self) -> list[str]:
         """Names of imagelist.txt, or of rgb/*.png where there is no list."""
         if self.image_list is not None:
-            return sorted(set(self.image_list.read_text(encoding="utf-8").split()))
+            return RawTree(self.image_list.parent).names(self.image_list.name)
         return sorted(
             path.stem for path in (self.core / "rgb").glob("*.png") if not path.name.startswith(".")
         )
@@ -84,7 +93,7 @@ class Ibims1Source:
         try:
             with Image.open(io.BytesIO(encoded)) as image:
                 good: npt.NDArray[np.bool_] = np.asarray(image) != 0
-        except (OSError, ValueError, SyntaxError) as error:
+        except PICTURE_ERRORS as error:
             raise FrameError("unreadable", f"{relative}: {error}") from error
         if good.shape != shape:
             raise FrameError("size_mismatch", f"{relative} is {good.shape[::-1]}, depth {shape[::-1]}")
@@ -93,7 +102,7 @@ class Ibims1Source:
     def layout(self) -> Iterator[LayoutItem]:
         """The five folders and the list."""
         for folder, suffix in FOLDERS.items():
-            yield LayoutItem(f"{folder}/*.{suffix}", len(list((self.core / folder).glob(f"*.{suffix}"))))
+            yield LayoutItem(f"{folder}/*.{suffix}", self.tree.count(f"{folder}/*.{suffix}"))
         yield LayoutItem("imagelist.txt", int(self.image_list is not None), required=False)
 
     def close(self) -> None:

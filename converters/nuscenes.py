@@ -8,7 +8,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
-from depthvlm_bench.converters._files import RawTree, require_folder
+from depthvlm_bench.converters._cameras import pinhole_from_matrix
+from depthvlm_bench.converters._files import RawTree, require
 from depthvlm_bench.converters._lidar import SweepCache, check_time_gap, points_in_picture
 from depthvlm_bench.converters._nuscenes_tables import Tables, cam_from_lidar, ego_shift_m
 
@@ -16,7 +17,6 @@ from depthvlm_bench.cards import builtin_card
 from depthvlm_bench.conventions import FloatArray
 from depthvlm_bench.errors import FrameError
 from depthvlm_bench.frames import Converter, Frame, FrameRef, LayoutItem, NoOptions, Skip, Split
-from depthvlm_bench.geometry.camera import PinholeCamera
 
 CARD = builtin_card("nuscenes")
 LIDAR = "LIDAR_TOP"
@@ -41,9 +41,10 @@ class NuScenesSource:
 
     def __init__(self, root: Path, _options: NoOptions) -> None:
         self.tables = {v: Tables(root / v) for v in VERSIONS if (root / v / "scene.json").is_file()}
-        require_folder(root / next(iter(self.tables), "v1.0-trainval"), CARD.name)
-        require_folder(root / "samples", CARD.name)
-        self.root, self.tree = root, RawTree(root)
+        version = next(iter(self.tables), "v1.0-trainval")
+        for needed in (version, f"{version}/scene.json", "samples"):
+            require(root / needed, CARD.name)
+        self.tree = RawTree(root)
         self.sweep = SweepCache(self.read_sweep)
 
     def source_splits(self) -> list[str]:
@@ -77,15 +78,9 @@ class NuScenesSource:
     def read(self, ref: FrameRef) -> Frame:
         """Picture, and the sweep's points moved through both ego poses into the camera."""
         found = ref.locator
-        check_time_gap(found["image_time_us"] / 1e6, found["lidar_time_us"] / 1e6)
+        check_time_gap(found["image_time_us"] - found["lidar_time_us"])
         picture = self.tree.picture(found["filename"])
-        if not found["K"]:
-            raise FrameError("missing_intrinsics", f"{ref.id}: calibrated_sensor has no camera_intrinsic")
-        try:
-            (fx_px, _, cx_px), (_, fy_px, cy_px), _ = found["K"]
-            camera = PinholeCamera(found["width"], found["height"], fx_px, fy_px, cx_px, cy_px)
-        except (ValueError, TypeError) as error:
-            raise FrameError("bad_intrinsics", f"{ref.id}: {error}") from error
+        camera = pinhole_from_matrix(found["K"], (found["width"], found["height"]), ref.id)
         depth = points_in_picture(self.sweep(found["lidar"]), found["cam_from_lidar"], camera, CARD.near_m)
         kept = ("image_time_us", "lidar_time_us", "ego_shift_m")
         return Frame(ref, picture, camera, depth, extra={name: found[name] for name in kept})
@@ -103,10 +98,10 @@ class NuScenesSource:
     def layout(self) -> Iterator[LayoutItem]:
         """Tables and the files of the seven sensors."""
         for version in self.tables:
-            yield LayoutItem(f"{version}/*.json", len(list((self.root / version).glob("*.json"))))
+            yield LayoutItem(f"{version}/*.json", self.tree.count(f"{version}/*.json"))
         for channel, suffix in [*((camera, "jpg") for camera in CARD.cameras), (LIDAR, "pcd.bin")]:
-            found = sum(1 for _ in (self.root / "samples" / channel).glob(f"*.{suffix}"))
-            yield LayoutItem(f"samples/{channel}/*.{suffix}", found)
+            pattern = f"samples/{channel}/*.{suffix}"
+            yield LayoutItem(pattern, self.tree.count(pattern))
 
     def close(self) -> None:
         """Nothing is held open."""

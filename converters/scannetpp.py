@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from depthvlm_bench.converters._files import RawTree, png_grid, require_folder
+from depthvlm_bench.converters._cameras import pinhole_from_matrix
+from depthvlm_bench.converters._files import RawTree, png_grid, require
 
 from depthvlm_bench.cards import builtin_card
-from depthvlm_bench.errors import CheckError, FrameError
+from depthvlm_bench.errors import CheckError, FrameError, UsageError
 from depthvlm_bench.frames import Converter, Frame, FrameRef, LayoutItem, Skip, Split
 from depthvlm_bench.geometry.camera import PinholeCamera
 
@@ -27,13 +28,20 @@ class Options:
 
     every: int = 60
 
+    def __post_init__(self) -> None:
+        """Refuse a stride that is none."""
+        if self.every < 1:
+            raise UsageError(
+                f"every={self.every} is no stride", where="scannetpp", why="it must be 1 or more"
+            )
+
 
 class ScanNetPPSource:
     """A folder that holds data/ and splits/."""
 
     def __init__(self, root: Path, options: Options) -> None:
-        require_folder(root / "data", CARD.name)
-        require_folder(root / "splits", CARD.name)
+        for folder in ("data", "splits"):
+            require(root / folder, CARD.name)
         self.root, self.tree, self.every = root, RawTree(root), options.every
 
     def source_splits(self) -> list[str]:
@@ -42,16 +50,13 @@ class ScanNetPPSource:
         return [s for s in listed if any((self.root / "data" / scene).is_dir() for scene in self.scenes(s))]
 
     def scenes(self, source_split: str) -> list[str]:
-        """Scene ids of splits/NAME.txt; blank lines and # comments are left out."""
-        path = self.root / "splits" / f"{source_split}.txt"
-        lines = path.read_text(encoding="utf-8").split("\n") if path.is_file() else []
-        ids = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+        """Scene ids of splits/NAME.txt."""
+        ids = self.tree.names(f"splits/{source_split}.txt")
         for scene in ids:
             if not SCENE_ID.fullmatch(scene):
-                raise CheckError(
-                    f"{scene!r} is not a scene id", where=path, why="expected 10 hex digits a line"
-                )
-        return sorted(set(ids))
+                where = self.root / "splits" / f"{source_split}.txt"
+                raise CheckError(f"{scene!r} is not a scene id", where=where, why="it needs 10 hex digits")
+        return ids
 
     def index(self, split: Split) -> Iterator[FrameRef | Skip]:
         """Every stride-th frame that the scene's JSON or rgb folder names."""
@@ -72,7 +77,8 @@ class ScanNetPPSource:
         path = f"{folder}/{INTRINSICS}"
         try:
             entries = json.loads(self.tree.read(path, "missing_intrinsics"))
-            return {name: entry.get("intrinsic") for name, entry in entries.items()}, f"not in {path}"
+            known = {n: entry.get("intrinsic") for n, entry in entries.items() if isinstance(entry, dict)}
+            return dict.fromkeys(entries) | known, path
         except FrameError as error:
             return {}, error.detail
         except (ValueError, AttributeError) as error:
@@ -88,16 +94,14 @@ class ScanNetPPSource:
         height, width = values.shape
         if abs(width * camera.height / (height * camera.width) - 1) > MAX_ASPECT_DIFFERENCE:
             raise FrameError("size_mismatch", f"{path} is {width}x{height}, picture {picture.size}")
-        return Frame(
-            ref, picture, camera, png_grid(encoded, values, values == 0, CARD.depth_scale, picture.size)
-        )
+        grid = png_grid(encoded, values, values == 0, CARD.depth_scale, picture.size)
+        return Frame(ref, picture, camera, grid)
 
     def layout(self) -> Iterator[LayoutItem]:
         """Split lists, then the files of the scenes on disk."""
-        yield LayoutItem("splits/nvs_sem_*.txt", len(list((self.root / "splits").glob("nvs_sem_*.txt"))))
-        for pattern in ("rgb/frame_*.jpg", "depth/frame_*.png", INTRINSICS):
-            found = sum(1 for _ in (self.root / "data").glob(f"*/iphone/{pattern}"))
-            yield LayoutItem(f"data/*/iphone/{pattern}", found)
+        patterns = [f"data/*/iphone/{name}" for name in ("rgb/frame_*.jpg", "depth/frame_*.png", INTRINSICS)]
+        for pattern in ("splits/nvs_sem_*.txt", *patterns):
+            yield LayoutItem(pattern, self.tree.count(pattern))
 
     def close(self) -> None:
         """Nothing is held open."""
@@ -105,14 +109,8 @@ class ScanNetPPSource:
 
 def pinhole(ref: FrameRef, size: tuple[int, int]) -> PinholeCamera:
     """The frame's intrinsics, refused where they cannot be those of a phone's wide camera at this size."""
-    matrix = ref.locator["K"]
-    if matrix is None:
-        raise FrameError("missing_intrinsics", ref.locator["fault"])
-    try:
-        camera = PinholeCamera(*size, matrix[0][0], matrix[1][1], matrix[0][2], matrix[1][2])
-    except (ValueError, TypeError, IndexError) as error:
-        raise FrameError("bad_intrinsics", f"{ref.frame}: {error}") from error
-    if not 0.5 <= camera.fx_px / size[0] <= 1.5 or abs(camera.cx_px / size[0] - 0.5) > 0.05:
+    camera = pinhole_from_matrix(ref.locator["K"], size, f"{ref.frame} ({ref.locator['fault']})")
+    if not 0.5 <= camera.fx_px / size[0] <= 1.5 or abs(camera.cx_px / (size[0] / 2) - 1) > 0.05:
         raise FrameError("bad_intrinsics", f"{ref.frame}: fx {camera.fx_px}, cx {camera.cx_px} for {size}")
     return camera
 

@@ -49,7 +49,8 @@ def check_transform(dst_from_src: npt.ArrayLike, name: str) -> FloatArray:
         raise ValueError(f"{name}: expected shape (4, 4), got {matrix.shape}")
     if not np.isfinite(matrix).all() or not np.array_equal(matrix[3], (0.0, 0.0, 0.0, 1.0)):
         raise ValueError(f"{name}: not a finite homogeneous transform")
-    if not np.allclose(matrix[:3, :3] @ matrix[:3, :3].T, np.eye(3), atol=1e-4):
+    rotation = matrix[:3, :3]
+    if not np.allclose(rotation @ rotation.T, np.eye(3), atol=1e-4) or np.linalg.det(rotation) < 0:
         raise ValueError(f"{name}: its upper left 3x3 is not a rotation")
     return matrix
 

@@ -23,6 +23,9 @@ from depthvlm_bench.geometry.lidar import Projection, occlusion_suspects
 UInt16Array = npt.NDArray[np.uint16]
 UInt8Array = npt.NDArray[np.uint8]
 
+# What Pillow raises for a file that is no picture, or a broken or absurdly large one.
+PICTURE_ERRORS = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
+
 POINT_DEPTH_SCALE = 256.0
 FINE_UV_STEP_PX, COARSE_UV_STEP_PX = 1 / 16, 1 / 8
 FINE_UV_MAX_SIZE_PX = 4095
@@ -96,7 +99,7 @@ class Picture:
         try:
             with Image.open(io.BytesIO(self.encoded)) as image:
                 return image.size
-        except (OSError, ValueError, SyntaxError) as error:
+        except PICTURE_ERRORS as error:
             raise FrameError("unreadable", f"{self.path}: {error}") from error
 
     @cached_property
@@ -109,7 +112,7 @@ class Picture:
         try:
             with Image.open(io.BytesIO(self.encoded)) as image:
                 rgb = image.convert("RGB")
-        except (OSError, ValueError, SyntaxError) as error:
+        except PICTURE_ERRORS as error:
             raise FrameError("unreadable", f"{self.path}: {error}") from error
         rgb.info.clear()
         return rgb

@@ -48,7 +48,7 @@ def _load(group: str, kind: str, name: str, listing: str) -> object:
 def _import(point: EntryPoint) -> object:
     try:
         return point.load()
-    except (ImportError, AttributeError, SyntaxError) as error:
+    except Exception as error:  # a plug-in may fail in any way, and must not hide another
         package = point.dist.name if point.dist else "unknown package"
         raise CheckError(
             f"plug-in {point.name!r} cannot be imported",

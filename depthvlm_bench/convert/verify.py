@@ -178,8 +178,12 @@ def _check_strays(split: _Split) -> Iterator[Finding]:
 def _check_whole(split: _Split) -> Iterator[Finding]:
     """Manifest, points file, dataset.json and _SUCCESS against the shards."""
     folder, role = split.folder, split.plan.settings.role
-    manifest = manifest_table(read_columns(folder, split.receipts, MANIFEST_COLUMNS).to_pylist())
-    digest = manifest_hash(manifest)
+    try:
+        manifest = manifest_table(read_columns(folder, split.receipts, MANIFEST_COLUMNS).to_pylist())
+        digest = manifest_hash(manifest)
+    except ValueError as error:
+        yield Finding("the shards give no manifest", str(folder), _text(error))
+        return
     yield from _compare_table(manifest_path(folder, role), manifest, read_manifest)
     if role == "eval":
         points = read_columns(folder, split.receipts, POINTS_COLUMNS).select(POINTS_SCHEMA.names)

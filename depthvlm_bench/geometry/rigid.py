@@ -16,6 +16,8 @@ def transform_from_quaternion(quaternion_wxyz: Sequence[float], translation_m: S
         ValueError: quaternion of zero length, or wrong lengths.
     """
     w, x, y, z = quaternion_wxyz
+    if len(translation_m) != 3:
+        raise ValueError(f"translation_m: expected 3 values, got {len(translation_m)}")
     matrix = np.eye(4)
     matrix[:3, :3] = Rotation.from_quat([x, y, z, w]).as_matrix()
     matrix[:3, 3] = translation_m

@@ -13,7 +13,7 @@ from PIL import Image
 from depthvlm_bench.cards import DatasetCard, Tags
 from depthvlm_bench.conventions import IntArray
 from depthvlm_bench.errors import FrameError
-from depthvlm_bench.frames import Depth, DepthGrid, DepthPoints, Frame
+from depthvlm_bench.frames import PICTURE_ERRORS, Depth, DepthGrid, DepthPoints, Frame
 from depthvlm_bench.geometry.camera import PinholeCamera
 from depthvlm_bench.geometry.grids import PixelAffine, ViewGrid, focal_grid
 from depthvlm_bench.records.pictures import (
@@ -186,7 +186,7 @@ def decode_picture(encoded: bytes, where: str) -> Image.Image:
     try:
         with Image.open(io.BytesIO(encoded)) as image:
             return image.convert("RGB")
-    except (OSError, ValueError, SyntaxError) as error:
+    except PICTURE_ERRORS as error:
         raise FrameError("unreadable", f"{where}: {error}") from error
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 from depthvlm_bench.errors import FrameError
-from depthvlm_bench.frames import UInt16Array
+from depthvlm_bench.frames import PICTURE_ERRORS, UInt16Array
 from depthvlm_bench.geometry.grids import ViewGrid
 
 CANONICAL_PNG_LEVEL = 1
@@ -59,7 +59,7 @@ def decode_depth_png(encoded: bytes, where: str) -> UInt16Array:
             if image.mode not in ("I;16", "I;16B", "I"):
                 raise FrameError("unreadable", f"{where}: expected 16-bit greyscale, found mode {image.mode}")
             values = np.asarray(image)
-    except (OSError, ValueError, SyntaxError) as error:
+    except PICTURE_ERRORS as error:
         raise FrameError("unreadable", f"{where}: {error}") from error
     if values.min(initial=0) < 0 or values.max(initial=0) > np.iinfo(np.uint16).max:
         raise FrameError("unreadable", f"{where}: values outside 16 bits")

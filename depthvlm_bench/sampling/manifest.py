@@ -43,6 +43,7 @@ def write_manifest(path: Path, manifest: pa.Table) -> None:
 def read_manifest(path: Path) -> pa.Table:
     """Read a manifest; UsageError where the file is none."""
     try:
-        return pq.read_table(path, schema=MANIFEST_SCHEMA)
-    except (OSError, pa.ArrowException) as error:
+        table = pq.read_table(path)
+        return table.select(MANIFEST_COLUMNS).cast(MANIFEST_SCHEMA)
+    except (OSError, KeyError, ValueError, pa.ArrowException) as error:
         raise UsageError("not a manifest", where=path, why=str(error).splitlines()[0]) from error

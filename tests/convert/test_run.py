@@ -1,3 +1,4 @@
+import itertools
 import os
 import subprocess
 import sys
@@ -16,7 +17,14 @@ from raw_scannetpp import real_scannetpp_tree, write_scannetpp_tree
 from depthvlm_bench.convert.plan import Plan
 from depthvlm_bench.convert.run import ConvertRequest, convert, open_source, plan_split
 from depthvlm_bench.convert.settings import ChosenSplit
-from depthvlm_bench.errors import CheckError, DataMissingError, DvbenchError, ExitCode, PartialError, UsageError
+from depthvlm_bench.errors import (
+    CheckError,
+    DataMissingError,
+    DvbenchError,
+    ExitCode,
+    PartialError,
+    UsageError,
+)
 from depthvlm_bench.progress import Silent
 from depthvlm_bench.records.receipts import read_receipt
 from depthvlm_bench.registry import load_converter
@@ -71,7 +79,7 @@ def ibims1(tmp_path):
     return write_ibims1_tree(tmp_path / "raw")
 
 
-# ---------------------------------------------------------------------------------------------------- resuming
+# ---- resuming
 
 
 def test_a_finished_set_is_taken_up_whole_and_unchanged(ibims1_set, copy_of, convert_split):
@@ -166,7 +174,8 @@ def dying(*arguments):
         os._exit(9)
     return encode(*arguments)
 shards.encode_record = dying
-convert(load_converter("ibims1"), ConvertRequest(Path(sys.argv[1]), Path(sys.argv[2]), shard_rows=1), Silent())
+request = ConvertRequest(Path(sys.argv[1]), Path(sys.argv[2]), shard_rows=1)
+convert(load_converter("ibims1"), request, Silent())
 """
     command = [sys.executable, "-c", code, str(ibims1.root), str(tmp_path / "data")]
     assert subprocess.run(command, check=False).returncode == 9
@@ -177,7 +186,7 @@ convert(load_converter("ibims1"), ConvertRequest(Path(sys.argv[1]), Path(sys.arg
     assert files_of(folder) == files_of(ibims1_set.folder)
 
 
-# ------------------------------------------------------------------------------------------------- same content
+# ---- same content
 
 
 def test_the_set_is_the_same_whatever_the_order_on_disk(scannetpp_set, tmp_path, convert_split, monkeypatch):
@@ -235,9 +244,7 @@ def test_one_bad_file_changes_only_itself(
 
 
 @pytest.mark.parametrize("limit", [2, 5])
-def test_a_bad_image_of_a_smaller_budget_is_replaced_and_the_others_stay(
-    tmp_path, convert_split, limit
-):
+def test_a_bad_image_of_a_smaller_budget_is_replaced_and_the_others_stay(tmp_path, convert_split, limit):
     """A tree of twelve good frames; each chosen one in turn is broken."""
     truth = write_scannetpp_tree(tmp_path / "raw")
     folder = truth.iphone()
@@ -261,7 +268,7 @@ def test_a_bad_image_of_a_smaller_budget_is_replaced_and_the_others_stay(
         path.write_bytes(whole)
 
 
-# --------------------------------------------------------------------------------------------- refusals and rules
+# ---- refusals and rules
 
 
 @pytest.mark.parametrize(
@@ -376,9 +383,10 @@ def test_a_planned_evaluation_frame_that_vanishes_stops_the_run(ibims1, ibims1_s
     path = ibims1.core / "rgb/lab_01.png"
     whole = path.read_bytes()
 
-    def vanish(_ref, left=[len(ibims1.listed) + 1]):  # noqa: B006 - counts calls
-        left[0] -= 1
-        if left[0] == 0:
+    reads = itertools.count(1)
+
+    def vanish(_ref):
+        if next(reads) == len(ibims1.listed) + 1:  # every frame is tried, and one sizes the shards
             path.unlink()
 
     request = ConvertRequest(ibims1.root, tmp_path / "data", shard_rows=1)
@@ -425,7 +433,7 @@ def test_the_source_is_closed_even_when_work_fails(ibims1, tmp_path):
     assert closed == [True, True]
 
 
-# --------------------------------------------------------------------------------------------------- real samples
+# ---- real samples
 
 
 @pytest.fixture(scope="module")

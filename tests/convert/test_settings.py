@@ -17,7 +17,9 @@ class Tree:
     """What choosing a split needs of a source: which splits are there, and their scenes."""
 
     def __init__(self, **scenes):
-        self._scenes = {name.replace("v1_0", "v1.0").replace("_test", "-test"): s for name, s in scenes.items()}
+        self._scenes = {
+            name.replace("v1_0", "v1.0").replace("_test", "-test"): s for name, s in scenes.items()
+        }
 
     def source_splits(self):
         return list(self._scenes)
@@ -45,7 +47,11 @@ def test_the_first_present_split_in_the_card_s_order_is_taken(present, taken):
 
 def test_a_split_asked_for_is_in_the_set_s_name():
     chosen = choose(Tree(val=[], mini_val=[]), source_split="mini_val")
-    assert (chosen.split.source, chosen.set_kind, chosen.set_name) == ("mini_val", "strict", "nuscenes@mini_val")
+    assert (chosen.split.source, chosen.set_kind, chosen.set_name) == (
+        "mini_val",
+        "strict",
+        "nuscenes@mini_val",
+    )
     chosen = choose(Tree(train=[], mini_train=[]), "train", "mini_train")
     assert (chosen.split.role, chosen.set_name) == ("train", "nuscenes@mini_train")
 

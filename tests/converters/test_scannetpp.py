@@ -222,7 +222,6 @@ def test_a_scene_without_json_has_its_frames_counted(small):
 @pytest.mark.parametrize(
     "matrix",
     [
-        [],
         [[140.0, 0.0, 96.0]],
         [["a", 0.0, 96.0], [0.0, 140.0, 72.0], [0.0, 0.0, 1.0]],
         [[float("nan"), 0.0, 96.0], [0.0, 140.0, 72.0], [0.0, 0.0, 1.0]],
@@ -231,7 +230,7 @@ def test_a_scene_without_json_has_its_frames_counted(small):
         {"fx": 140.0},
         140.0,
     ],
-    ids=["empty", "one_row", "text", "nan", "negative", "other_size", "object", "number"],
+    ids=["one_row", "text", "nan", "negative", "other_size", "object", "number"],
 )
 def test_a_matrix_that_no_camera_of_this_size_has_is_refused(small, matrix):
     edit_intrinsics(small, lambda entries: entries[GOOD[0]].update(intrinsic=matrix))

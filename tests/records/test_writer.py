@@ -41,7 +41,10 @@ def test_row_groups_close_before_they_pass_64_mb(tmp_path, monkeypatch):
 
 def test_blob_bytes_count_every_blob_and_the_lidar_points():
     lists = {name: [1, 2, 3] for name in ("u", "v", "z", "flags")}
-    row = record(0, 100) | {"image": {"bytes": bytes(20), "path": None}, "depth": {"bytes": bytes(3), "path": None}}
+    row = record(0, 100) | {
+        "image": {"bytes": bytes(20), "path": None},
+        "depth": {"bytes": bytes(3), "path": None},
+    }
     assert writer._blob_bytes(row) == 123
     assert writer._blob_bytes(record(0, 100) | {"depth_points": lists}) == 100 + 3 * (2 + 2 + 2 + 1)
 

@@ -144,4 +144,6 @@ def test_a_converted_set_carries_the_hash_of_its_records(scannetpp_set):
     records = RecordSet(scannetpp_set.folder, "eval")
     columns = ["id", "source_sha256", "canonical_sha256", "points", "points_balanced"]
     assert records.manifest_hash == independent_hash(list(records.rows(columns)))
-    assert manifest_hash(read_manifest(scannetpp_set.folder / "manifest-eval.parquet")) == records.manifest_hash
+    assert (
+        manifest_hash(read_manifest(scannetpp_set.folder / "manifest-eval.parquet")) == records.manifest_hash
+    )
