@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from depthvlm_bench.converters._files import RawTree, png_grid, require
 from PIL import Image
 
 from depthvlm_bench.cards import builtin_card
+from depthvlm_bench.converters._files import RawTree, png_grid, require
 from depthvlm_bench.errors import FrameError
 from depthvlm_bench.frames import (
     PICTURE_ERRORS,

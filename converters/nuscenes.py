@@ -8,13 +8,13 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
+
+from depthvlm_bench.cards import builtin_card
+from depthvlm_bench.conventions import FloatArray
 from depthvlm_bench.converters._cameras import pinhole_from_matrix
 from depthvlm_bench.converters._files import RawTree, require
 from depthvlm_bench.converters._lidar import SweepCache, check_time_gap, points_in_picture
 from depthvlm_bench.converters._nuscenes_tables import Tables, cam_from_lidar, ego_shift_m
-
-from depthvlm_bench.cards import builtin_card
-from depthvlm_bench.conventions import FloatArray
 from depthvlm_bench.errors import FrameError
 from depthvlm_bench.frames import Converter, Frame, FrameRef, LayoutItem, NoOptions, Skip, Split
 

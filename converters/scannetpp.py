@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from depthvlm_bench.cards import builtin_card
 from depthvlm_bench.converters._cameras import pinhole_from_matrix
 from depthvlm_bench.converters._files import RawTree, png_grid, require
-
-from depthvlm_bench.cards import builtin_card
 from depthvlm_bench.errors import CheckError, FrameError, UsageError
 from depthvlm_bench.frames import Converter, Frame, FrameRef, LayoutItem, Skip, Split
 from depthvlm_bench.geometry.camera import PinholeCamera
