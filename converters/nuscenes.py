@@ -65,19 +65,18 @@ class NuScenesSource:
             for channel in (c for c in CARD.cameras if c in sample.rows):
                 row, lidar = sample.rows[channel], sample.rows.get(LIDAR)
                 stem, group = PurePosixPath(row["filename"]).stem, f"{sample.scene}/{channel}"
-                if lidar is None:
-                    missing = f"sample {sample.token} has no {LIDAR}"
-                    yield Skip(f"{CARD.name}/{split.role}/{group}/{stem}", "missing_depth", missing)
-                    continue
                 locator: dict[str, Any] = {name: row[name] for name in ("filename", "width", "height", "K")}
-                locator |= {"image_time_us": row["timestamp"], "lidar_time_us": lidar["timestamp"]}
-                locator |= {"lidar": lidar["filename"], "ego_shift_m": ego_shift_m(row, lidar)}
-                locator["cam_from_lidar"] = cam_from_lidar(row, lidar).ravel().tolist()
+                if lidar is not None:
+                    locator |= {"image_time_us": row["timestamp"], "lidar_time_us": lidar["timestamp"]}
+                    locator |= {"lidar": lidar["filename"], "ego_shift_m": ego_shift_m(row, lidar)}
+                    locator["cam_from_lidar"] = cam_from_lidar(row, lidar).ravel().tolist()
                 yield FrameRef(CARD.name, split, sample.scene, channel, stem, sample.time_us, group, locator)
 
     def read(self, ref: FrameRef) -> Frame:
         """Picture, and the sweep's points moved through both ego poses into the camera."""
         found = ref.locator
+        if "lidar" not in found:
+            raise FrameError("missing_depth", f"{ref.id}: its sample has no {LIDAR}")
         check_time_gap(found["image_time_us"] - found["lidar_time_us"])
         picture = self.tree.picture(found["filename"])
         camera = pinhole_from_matrix(found["K"], (found["width"], found["height"]), ref.id)

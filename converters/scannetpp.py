@@ -62,7 +62,7 @@ class ScanNetPPSource:
         for scene in self.scenes(split.source):
             folder = f"data/{scene}/iphone"
             if not (self.root / folder).is_dir():
-                yield Skip(f"{CARD.name}/{split.role}/{scene}/-/-", "missing_scene", folder)
+                yield Skip(f"{CARD.name}/{split.role}/{scene}/-/-", "missing_scene", folder, scene)
                 continue
             intrinsics, fault = self.intrinsics(folder)
             stems = set(intrinsics) | {path.stem for path in (self.root / folder / "rgb").glob("frame_*.jpg")}

@@ -74,11 +74,17 @@ class FrameRef:
 
 @dataclass(frozen=True)
 class Skip:
-    """Something that was left out, under one of the closed list of reasons."""
+    """Something that was left out, under one of the closed list of reasons.
+
+    Attributes:
+        group: for a whole group that is not on disk (`missing_scene`): its name. It keeps its share of the
+            image budget, so that a tree that lacks scenes gives a subset of the full set, not another set.
+    """
 
     id: str
     reason: SkipReason
     detail: str
+    group: str = ""
 
 
 @dataclass(frozen=True)

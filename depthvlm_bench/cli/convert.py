@@ -51,6 +51,7 @@ SHOWN_DIFFERENCES = 20
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Rebuild exactly the set that this manifest pins, and name every difference.",
 )
+@click.option("--retry-skipped", is_flag=True, help="Write shards anew that left frames out.")
 @click.option("--replan", is_flag=True, help="Forget an earlier plan and its shards.")
 @click.option("--dry-run", is_flag=True, help="Plan, print, write nothing.")
 @click.option(
@@ -73,6 +74,7 @@ def command(
     no_source_image: bool,
     max_skip_share: float,
     manifest: Path | None,
+    retry_skipped: bool,
     replan: bool,
     dry_run: bool,
     out: Path | None,
@@ -100,6 +102,7 @@ def command(
         keep_source_image=not no_source_image,
         shard_rows=shard_rows,
         max_skip_share=max_skip_share,
+        retry_skipped=retry_skipped,
         replan=replan,
         manifest=manifest,
     )

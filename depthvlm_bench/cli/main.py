@@ -71,6 +71,9 @@ def main(arguments: list[str] | None = None) -> None:
     except DvbenchError as error:
         click.echo(f"error: {error.one_line()}", err=True)
         sys.exit(error.exit_code)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message())
+        sys.exit(ExitCode.USAGE)
     except click.ClickException as error:
         context = getattr(error, "ctx", None)
         hint = f" — next: {context.command_path} --help" if context else ""

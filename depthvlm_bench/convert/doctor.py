@@ -11,19 +11,13 @@ import numpy as np
 
 from depthvlm_bench.cards import DatasetCard, Role
 from depthvlm_bench.conventions import FloatArray
-from depthvlm_bench.convert.plan import (
-    EVAL_BYTES_PER_PIXEL,
-    SOURCE_BYTES_PER_PIXEL,
-    TRAIN_BYTES_PER_PIXEL,
-    frame_boundary,
-)
+from depthvlm_bench.convert.plan import frame_boundary, record_bytes
 from depthvlm_bench.convert.run import open_source
 from depthvlm_bench.convert.settings import check_disjoint, choose_split
 from depthvlm_bench.errors import CheckError, DataMissingError
 from depthvlm_bench.frames import Converter, DepthGrid, Frame, FrameRef, Skip, Source, Split, scorable
 from depthvlm_bench.hashing import hash64
 from depthvlm_bench.progress import Progress
-from depthvlm_bench.records.codec import canonical_grid
 from depthvlm_bench.records.receipts import count_reasons, reasons_text
 from depthvlm_bench.sampling.draw import SEED
 
@@ -185,17 +179,8 @@ def _look_at(frame: Frame, card: DatasetCard) -> _SampledFrame:
         total=len(metres) if isinstance(frame.depth, DepthGrid) else None,
         percentiles_m=np.percentile(measured, PERCENTILES) if len(measured) else np.full(3, np.nan),
         constant_share=float(hits.mean()) if len(asked) else float("nan"),
-        record_bytes=_record_bytes(frame, card),
+        record_bytes=record_bytes(frame, card, frame.ref.split.role),
     )
-
-
-def _record_bytes(frame: Frame, card: DatasetCard) -> float:
-    """Bytes a record takes, by the same measure that sizes shards."""
-    grid = canonical_grid(frame, card)
-    canonical, native = grid.width * grid.height, frame.camera.width * frame.camera.height
-    if frame.ref.split.role == "eval":
-        return EVAL_BYTES_PER_PIXEL * canonical + SOURCE_BYTES_PER_PIXEL * native
-    return TRAIN_BYTES_PER_PIXEL * canonical if grid.shrinks else SOURCE_BYTES_PER_PIXEL * native
 
 
 def _expected_frames(card: DatasetCard, split: Split) -> int | None:

@@ -89,10 +89,11 @@ class Plan:
         """File name of one shard."""
         return shard_file(self.settings.role, index, self.shards)
 
-    def shard_key(self, index: int) -> str:
-        """What a shard's receipt must carry: its rows, the settings, and the versions that encode them."""
+    def shard_key(self, index: int, versions: Mapping[str, str] | None = None) -> str:
+        """What its receipt must carry: hash of rows, settings and the encoders' versions (default: ours)."""
         rows = [_plan_row(frame) for frame in self.shard(index)]
-        return sha256_json({"rows": rows, "settings": asdict(self.settings), "versions": codec_versions()})
+        made_by = dict(versions or codec_versions())
+        return sha256_json({"rows": rows, "settings": asdict(self.settings), "versions": made_by})
 
 
 def plan_path(folder: Path, role: Role) -> Path:
@@ -154,7 +155,8 @@ def plan_evaluation(source: Source, card: DatasetCard, settings: SetSettings, pr
                 advance(1)
             return ref.id in drawn
 
-        pick = pick_images(refs, budget, eligible, settings.seed)
+        absent = {skip.group for skip in skips if skip.group}
+        pick = pick_images(refs, budget, eligible, settings.seed, absent_groups=absent)
     return cut(settings, [PlannedFrame(r, *drawn[r.id]) for r in pick.refs], source, card, skips, pick)
 
 
@@ -193,14 +195,17 @@ def default_shard_rows(refs: Iterable[FrameRef], source: Source, card: DatasetCa
         ignored: list[Skip] = []
         with frame_boundary(ref.id, ignored):
             frame = source.read(ref)
-            grid = canonical_grid(frame, card)
-            canonical, native = grid.width * grid.height, frame.camera.width * frame.camera.height
-            if role == "eval":
-                size = EVAL_BYTES_PER_PIXEL * canonical + SOURCE_BYTES_PER_PIXEL * native
-            else:
-                size = TRAIN_BYTES_PER_PIXEL * canonical if grid.shrinks else SOURCE_BYTES_PER_PIXEL * native
-            return max(1, min(MAX_SHARD_ROWS, int(SHARD_BYTES / size)))
+            return max(1, min(MAX_SHARD_ROWS, int(SHARD_BYTES / record_bytes(frame, card, role))))
     return MAX_SHARD_ROWS
+
+
+def record_bytes(frame: Frame, card: DatasetCard, role: Role) -> float:
+    """Bytes that a frame's record takes, by the size of its pictures."""
+    grid = canonical_grid(frame, card)
+    canonical, native = grid.width * grid.height, frame.camera.width * frame.camera.height
+    if role == "eval":
+        return EVAL_BYTES_PER_PIXEL * canonical + SOURCE_BYTES_PER_PIXEL * native
+    return TRAIN_BYTES_PER_PIXEL * canonical if grid.shrinks else SOURCE_BYTES_PER_PIXEL * native
 
 
 def require_valid_depth(frame: Frame, card: DatasetCard) -> None:

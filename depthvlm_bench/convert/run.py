@@ -51,6 +51,7 @@ class ConvertRequest:
         limit: at most this many images.
         shard_rows: rows a shard; null: from the size of the first picture.
         max_skip_share: a training split with a larger share of skipped frames is not finished.
+        retry_skipped: write shards anew that left frames out.
         replan: forget an earlier plan and its shards.
         manifest: rebuild exactly the set that this manifest pins.
     """
@@ -65,6 +66,7 @@ class ConvertRequest:
     keep_source_image: bool = True
     shard_rows: int | None = None
     max_skip_share: float = 0.01
+    retry_skipped: bool = False
     replan: bool = False
     manifest: Path | None = None
 
@@ -175,14 +177,15 @@ def _write(
     with progress.stage(f"writing {folder.name} {plan.settings.role}", len(plan.frames), "image") as advance:
         for index in range(plan.shards):
             receipt = read_receipt(folder, plan.shard_file(index))
-            if receipt is None or not receipt.holds(folder, plan.shard_key(index)):
+            stale = receipt is None or not receipt.holds(folder, plan.shard_key(index))
+            if receipt is None or stale or (request.retry_skipped and receipt.skips):
                 success_path(folder, request.role).unlink(missing_ok=True)
                 receipt = convert_shard(plan, index, source, card, folder)
                 missing += 1
             receipts.append(receipt)
             advance(len(plan.shard(index)))
     skips = merge_counts([count_reasons(plan.skips), *(count_reasons(r.skips) for r in receipts)])
-    _check_skip_share(plan, receipts, skips, request)
+    _check_skip_share(folder, plan, receipts, skips, request.max_skip_share)
     digest = finish(folder, plan, card, receipts)
     pinned = read_manifest(request.manifest) if request.manifest else None
     return ConvertSummary(
@@ -204,17 +207,18 @@ def _write(
 
 
 def _check_skip_share(
-    plan: Plan, receipts: Sequence[ShardReceipt], skips: dict[str, int], request: ConvertRequest
+    folder: Path, plan: Plan, receipts: Sequence[ShardReceipt], skips: dict[str, int], limit: float
 ) -> None:
     left_out = sum(skips.values())
     kept = sum(receipt.rows for receipt in receipts)
     share = left_out / max(1, left_out + kept)
-    if plan.settings.role == "train" and share > request.max_skip_share:
+    if plan.settings.role == "train" and share > limit:
         raise CheckError(
-            f"{share:.1%} of the training frames were left out, more than {request.max_skip_share:.1%}",
-            where=set_folder(request.data, plan.settings.dataset),
+            f"{share:.1%} of the training frames were left out, more than {limit:.1%}",
+            where=folder,
             why=f"{reasons_text(skips)} ({kept} frames kept; the receipts name each)",
-            next_step="mend the raw tree and run again, or raise --max-skip-share",
+            next_step="mend the tree and run again with --retry-skipped (--replan if files were missing), "
+            "or raise --max-skip-share",
         )
 
 

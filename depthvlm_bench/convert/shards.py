@@ -10,7 +10,7 @@ from depthvlm_bench.errors import PartialError
 from depthvlm_bench.frames import Skip, Source
 from depthvlm_bench.hashing import sha256_file
 from depthvlm_bench.records.codec import encode_record
-from depthvlm_bench.records.receipts import ShardReceipt
+from depthvlm_bench.records.receipts import ShardReceipt, codec_versions
 from depthvlm_bench.records.writer import write_rows
 
 
@@ -37,6 +37,7 @@ def convert_shard(plan: Plan, index: int, source: Source, card: DatasetCard, fol
         sha256=sha256_file(path),
         bytes=path.stat().st_size,
         skips=tuple(skips),
+        versions=codec_versions(),
     )
     receipt.write(folder)
     return receipt

@@ -17,7 +17,7 @@ from depthvlm_bench.convert.verify_rows import Finding, row_findings
 from depthvlm_bench.errors import DvbenchError
 from depthvlm_bench.hashing import sha256_file
 from depthvlm_bench.progress import Progress
-from depthvlm_bench.records.receipts import ShardReceipt, read_receipt, receipt_path
+from depthvlm_bench.records.receipts import ShardReceipt, codec_versions, read_receipt, receipt_path
 from depthvlm_bench.records.schema import POINTS_COLUMNS, POINTS_SCHEMA, SCHEMA
 from depthvlm_bench.sampling.manifest import MANIFEST_COLUMNS, manifest_hash, manifest_table, read_manifest
 
@@ -151,18 +151,16 @@ def _check_ids(
 
 
 def _check_keys(split: _Split, progress: Progress) -> Iterator[Finding]:
-    """Receipts against the plan. Keys hold library versions: where none fits, other versions made the set."""
-    keys = {split.plan.shard_key(index) for index in range(split.plan.shards)}
-    others = [receipt.file for receipt in split.receipts if receipt.key not in keys]
-    if not others:
-        return
-    if len(others) == split.plan.shards:
-        reason = "made with other versions of pillow or pyarrow; its content is checked all the same"
-        progress.note(f"{split.folder.name}: {reason}")
-        return
-    for file in others:
-        why = "its key fits neither the plan nor the other receipts"
-        yield Finding("a receipt is of another plan", str(receipt_path(split.folder, file)), why)
+    """Receipts against the plan, with the library versions that each receipt names."""
+    numbers = {split.plan.shard_file(index): index for index in range(split.plan.shards)}
+    for receipt in split.receipts:
+        if receipt.key != split.plan.shard_key(numbers[receipt.file], receipt.versions):
+            why = "its key is not that of the plan's rows and settings"
+            yield Finding("a receipt is of another plan", str(receipt_path(split.folder, receipt.file)), why)
+    made_by = {tuple(sorted(receipt.versions.items())) for receipt in split.receipts}
+    for versions in made_by - {tuple(sorted(codec_versions().items()))}:
+        named = ", ".join(f"{name} {number}" for name, number in versions)
+        progress.note(f"{split.folder.name}: made with {named}; bytes may differ from what you would make")
 
 
 def _check_strays(split: _Split) -> Iterator[Finding]:

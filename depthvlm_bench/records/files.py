@@ -47,9 +47,22 @@ def reading(where: object, next_step: str = "dvbench verify names all that is da
 
 
 def sweep_temporaries(folder: Path) -> None:
-    """Remove what a killed run left half-written."""
+    """Remove what a killed run left half-written; a process that still runs keeps its own."""
     for leftover in folder.rglob("*.tmp-*"):
-        leftover.unlink(missing_ok=True)
+        if not _is_running(leftover.name.rpartition("-")[2]):
+            leftover.unlink(missing_ok=True)
+
+
+def _is_running(process: str) -> bool:
+    if os.name != "posix" or not process.isdecimal() or int(process) == os.getpid():
+        return False
+    try:
+        os.kill(int(process), 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _flush_folder(folder: Path) -> None:

@@ -38,6 +38,7 @@ class ShardReceipt:
         rows: records written.
         sha256, bytes: of the file.
         skips: frames left out, with reasons.
+        versions: of the libraries that encoded it.
     """
 
     key: str
@@ -46,6 +47,7 @@ class ShardReceipt:
     sha256: str
     bytes: int
     skips: tuple[Skip, ...]
+    versions: dict[str, str]
 
     def write(self, folder: Path) -> None:
         """Write `receipts/<shard>.json` under the set's folder."""
@@ -65,9 +67,9 @@ def receipt_path(folder: Path, file: str) -> Path:
 def read_receipt(folder: Path, file: str) -> ShardReceipt | None:
     """The receipt of a shard, or None where there is none that can be read."""
     try:
-        mapping: dict[str, Any] = json.loads(receipt_path(folder, file).read_text(encoding="utf-8"))
-        return from_mapping(ShardReceipt, mapping, file)
-    except (FileNotFoundError, json.JSONDecodeError, UsageError):
+        mapping: Any = json.loads(receipt_path(folder, file).read_text(encoding="utf-8"))
+        return from_mapping(ShardReceipt, mapping, file) if isinstance(mapping, dict) else None
+    except (FileNotFoundError, ValueError, UsageError):
         return None
 
 

@@ -1,6 +1,7 @@
 """Selecting records by their tags: expressions such as `indoor & real` or `outdoor & light == 'night'`."""
 
 import ast
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import fields
 from typing import Any
@@ -24,15 +25,21 @@ def parse_where(expression: str | None) -> Selects:
     if expression is None:
         return lambda _tags: True
     try:
-        # Python binds & tighter than ==, users do not: spell the operators out before parsing.
-        spelt = expression.replace("&", " and ").replace("|", " or ").replace("~", " not ")
-        return _predicate(ast.parse(spelt.strip(), mode="eval").body)
+        return _predicate(ast.parse(_spelt_out(expression).strip(), mode="eval").body)
     except (SyntaxError, ValueError) as error:
         raise UsageError(
             f"cannot read --where {expression!r}",
             why=str(error),
             next_step="for instance --where 'indoor & real'",
         ) from error
+
+
+def _spelt_out(expression: str) -> str:
+    """Operators as words, outside quotes: Python binds `&` tighter than `==`, users do not."""
+    pieces = re.split(r"""('[^']*'|"[^"]*")""", expression)
+    plain = (piece.replace("&", " and ").replace("|", " or ").replace("~", " not ") for piece in pieces[::2])
+    quoted = [*pieces[1::2], ""]
+    return "".join(a + b for a, b in zip(plain, quoted, strict=True))
 
 
 def _predicate(node: ast.expr) -> Selects:

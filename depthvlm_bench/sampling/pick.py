@@ -1,6 +1,6 @@
 """Which images an evaluation set holds: a balanced budget over groups, a hashed pick within each."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from depthvlm_bench.frames import FrameRef
@@ -43,7 +43,12 @@ class Pick:
 
 
 def pick_images(
-    refs: Sequence[FrameRef], budget: int, eligible: Callable[[FrameRef], bool], seed: str = SEED
+    refs: Sequence[FrameRef],
+    budget: int,
+    eligible: Callable[[FrameRef], bool],
+    seed: str = SEED,
+    *,
+    absent_groups: Collection[str] = (),
 ) -> Pick:
     """Choose images of an evaluation set.
 
@@ -55,6 +60,8 @@ def pick_images(
         refs: all frames of the split, of one dataset.
         budget: images wanted.
         eligible: whether a frame can be used; asked once a frame and only of frames that are considered.
+        absent_groups: groups that belong to the split and are not on disk; they keep their share of the
+            budget, which is dropped, so that what is there gives the same images as in the whole split.
 
     Returns:
         the chosen frames in order_key order.
@@ -63,8 +70,9 @@ def pick_images(
     for ref in sorted(refs, key=lambda r: r.order_key):
         groups.setdefault(ref.group, []).append(ref)
     dataset = refs[0].dataset if refs else ""
-    quota = allocate({group: len(frames) for group, frames in groups.items()}, budget, dataset, seed)
-    result = Pick()
+    sizes = dict.fromkeys(absent_groups, budget) | {group: len(frames) for group, frames in groups.items()}
+    quota = allocate(sizes, budget, dataset, seed)
+    result = Pick(dropped=sum(quota[group] for group in absent_groups if group not in groups))
     for group in sorted(groups):
         _pick_group(groups[group], quota[group], eligible, seed, result)
     result.refs.sort(key=lambda r: r.order_key)

@@ -83,7 +83,9 @@ def test_the_best_constant_of_a_uniform_spread_is_the_upper_edge_over_1_25(tmp_p
 def test_medians_by_picture_row_are_numpy_s(tmp_path):
     rng = np.random.default_rng(7)
     depth_m = np.rint(rng.uniform(1.0, 9.0, (ROWS, COLUMNS - 1)) * 1000) / 1000
-    depth_m = np.pad(depth_m, ((0, 0), (0, 1)))  # one invalid column leaves an odd number to take the median of
+    depth_m = np.pad(
+        depth_m, ((0, 0), (0, 1))
+    )  # one invalid column leaves an odd number to take the median of
     medians = row_medians_m(depth_histogram([train_set(tmp_path, depth_m)]))
     rows_of = (np.arange(PICTURE_ROWS) + 0.5) / PICTURE_ROWS * ROWS - 0.5
     expected = np.median(depth_m[:, :-1], axis=1)[np.clip(np.rint(rows_of), 0, ROWS - 1).astype(int)]

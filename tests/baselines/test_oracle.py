@@ -27,7 +27,9 @@ def ask(records, points, *, factor=1.0, record=IMAGE.id):
 def test_it_knows_both_lists_at_canonical_and_native_size(records, points):
     truth = [DEPTH_M[0, 0], DEPTH_M[9, 4], DEPTH_M[2, 10]]
     assert [answer.value_m for answer in ask(records, points)] == pytest.approx(truth)
-    assert [answer.value_m for answer in ask(records, points, factor=1.2)] == pytest.approx(np.array(truth) * 1.2)
+    assert [answer.value_m for answer in ask(records, points, factor=1.2)] == pytest.approx(
+        np.array(truth) * 1.2
+    )
 
 
 @pytest.mark.parametrize(("points", "record"), [([(0.25, 0.5)], IMAGE.id), ([(0.5, 0.5)], "another/image")])

@@ -357,16 +357,16 @@ def test_training_fails_beyond_its_share_of_skips_and_resumes(broken_training_tr
     assert path.name in skip.detail
 
 
-def test_a_mended_training_tree_gives_its_frames_on_the_next_run(
+def test_a_mended_training_tree_gives_its_frames_when_skips_are_retried(
     broken_training_tree, tmp_path, convert_split
 ):
-    """The error for too many skips says: mend the raw tree and run again."""
+    """The error for too many skips says: mend the raw tree and run again with --retry-skipped."""
     truth, path, whole = broken_training_tree
     cut_in_half(path)
     with pytest.raises(CheckError):
         train(convert_split, truth, tmp_path)
     path.write_bytes(whole)
-    summary = train(convert_split, truth, tmp_path)
+    summary = train(convert_split, truth, tmp_path, retry_skipped=True)
     assert (summary.images, summary.skips) == (12, {})
 
 

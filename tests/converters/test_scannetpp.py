@@ -92,7 +92,8 @@ def test_a_stride_of_zero_is_a_users_mistake_without_a_traceback(small):
 
 def test_a_listed_scene_that_is_not_on_disk_is_counted(source):
     skips = [item for item in source.index(EVAL) if isinstance(item, Skip)]
-    assert skips == [Skip(f"scannetpp/eval/{VAL_ABSENT}/-/-", "missing_scene", f"data/{VAL_ABSENT}/iphone")]
+    absent = f"data/{VAL_ABSENT}/iphone"
+    assert skips == [Skip(f"scannetpp/eval/{VAL_ABSENT}/-/-", "missing_scene", absent, VAL_ABSENT)]
 
 
 def test_a_scene_of_no_list_or_another_list_is_not_indexed(source):

@@ -148,7 +148,9 @@ def test_a_point_model_is_asked_points_only_and_later_only_the_other_list(run):
 
 
 @pytest.mark.parametrize(
-    ("settings", "names"), [(RunSettings(), ("u", "v")), (NATIVE, ("u_src", "v_src"))], ids=["canonical", "native"]
+    ("settings", "names"),
+    [(RunSettings(), ("u", "v")), (NATIVE, ("u_src", "v_src"))],
+    ids=["canonical", "native"],
 )
 def test_points_are_asked_in_the_view_s_own_pixels(run, records, settings, names):
     """The stored coordinates exactly: no rounding on the way."""
@@ -166,7 +168,10 @@ def test_points_follow_the_preferred_focal_length(run, records):
     run(model).now(input="preferred")
     point = records.points(["points"])["points"].to_pylist()[0][2]
     assert recorder.views[0].picture.size == (8, 6)
-    assert recorder.points_px[0][2].tolist() == [(point["u_src"] + 0.5) / 2 - 0.5, (point["v_src"] + 0.5) / 2 - 0.5]
+    assert recorder.points_px[0][2].tolist() == [
+        (point["u_src"] + 0.5) / 2 - 0.5,
+        (point["v_src"] + 0.5) / 2 - 0.5,
+    ]
 
 
 @pytest.mark.parametrize("name", ["scannetpp_set", "nuscenes_set", "ibims1_set"])
@@ -253,7 +258,9 @@ def test_the_wrong_number_of_maps_or_answers_is_refused(run):
 @pytest.mark.parametrize("kind", ["dense", "point"])
 def test_every_answer_is_kept_with_its_outcome(run, kind, value, stored, outcome):
     model = (
-        dense_model(lambda view: [[value]]) if kind == "dense" else point_model(lambda view, point: float(value))
+        dense_model(lambda view: [[value]])
+        if kind == "dense"
+        else point_model(lambda view, point: float(value))
     )
     odd = run(model)
     odd.now()
@@ -282,7 +289,9 @@ def test_both_read_outs_of_a_map_are_kept(run, records):
     asked = [point["u"] for point in records.points(["points"])["points"].to_pylist()[0]]
     rows = ramp.rows()[: len(asked)]
     assert [row["nearest_m"] for row in rows] == [np.floor(u + 0.5) + 1 for u in asked]
-    inner = [(row["bilinear_m"], u + 1) for row, u in zip(rows, asked, strict=True) if u < CANONICAL_SIZE[0] - 1]
+    inner = [
+        (row["bilinear_m"], u + 1) for row, u in zip(rows, asked, strict=True) if u < CANONICAL_SIZE[0] - 1
+    ]
     assert inner
     assert all(value == pytest.approx(expected) for value, expected in inner)
 
@@ -310,7 +319,9 @@ def test_the_true_depth_on_its_grid_scores_1_and_too_far_scores_0(run, request, 
         assert counts["within_1_25"] == expected * counts["asked"]
     truth = {row["id"]: row["points"] for row in records.points(["id", "points"]).to_pylist()}
     for row in oracle.rows():
-        assert row["nearest_m"] == pytest.approx(truth[row["id"]][row["point_index"]]["depth_m"] * factor, rel=1e-6)
+        assert row["nearest_m"] == pytest.approx(
+            truth[row["id"]][row["point_index"]]["depth_m"] * factor, rel=1e-6
+        )
 
 
 def test_an_image_without_a_balanced_list_is_predicted_once(run, tmp_path):

@@ -21,7 +21,15 @@ SKIPS = (
     Skip("d/train/s/-/b", "missing_depth", "b.png"),
     Skip("d/train/s/-/c", "unreadable", "é"),
 )
-RECEIPT = ShardReceipt(key="k", file=FILE, rows=7, sha256="0" * 64, bytes=4, skips=SKIPS)
+RECEIPT = ShardReceipt(
+    key="k",
+    file=FILE,
+    rows=7,
+    sha256="0" * 64,
+    bytes=4,
+    skips=SKIPS,
+    versions={"pillow": "1", "pyarrow": "2"},
+)
 
 
 def put_shard(folder, data=b"1234"):

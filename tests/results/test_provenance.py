@@ -65,7 +65,9 @@ def test_no_host_user_or_path_stands_in_any_json(tmp_path, name):
     if name == "oracle":
         options = OracleOptions(tmp_path / "data" / "tiny")
     if name == "row-prior":
-        train = (write_tiny_set(tmp_path / "t", [TinyImage("t", constant_depth(2.0))], role="train", name="tr"),)
+        train = (
+            write_tiny_set(tmp_path / "t", [TinyImage("t", constant_depth(2.0))], role="train", name="tr"),
+        )
     done = evaluated(tmp_path, name, options, train)
     files = [done.run / "run.json", *done.paths]
     assert all(path.is_file() for path in files)

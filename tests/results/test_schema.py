@@ -87,16 +87,29 @@ def test_a_damaged_file_is_a_clear_error(written, content):
     assert written.name in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    "change",
-    [{"model": ...}, {"scores": {"delta1": {"value": 1.0}}}, {"counts": None}, {"mode": "foggy"}, {"colour": 1}],
-)
+DAMAGES = [
+    {"model": ...},
+    {"scores": {"delta1": {"value": 1.0}}},
+    {"counts": None},
+    {"mode": "foggy"},
+    {"colour": 1},
+]
+
+
+@pytest.mark.parametrize("change", DAMAGES)
 def test_missing_wrong_and_unknown_keys_are_a_clear_error(written, change):
-    rewrite(written, **change)
     with pytest.raises(CheckError, match="damaged result") as caught:
-        read_result(written)
+        read_result(rewrite(written, **change))
+    assert written.name in caught.value.where
+    assert "dvbench score" in caught.value.next_step
+
+
+@pytest.mark.parametrize("change", DAMAGES)
+def test_the_error_names_the_key(written, change):
     (key,) = change
-    assert key in caught.value.why or key in caught.value.where
+    with pytest.raises(CheckError) as caught:
+        read_result(rewrite(written, **change))
+    assert key in str(caught.value).replace(str(written), "")
 
 
 def test_all_results_below_a_folder_are_read(tmp_path):

@@ -135,7 +135,9 @@ def test_a_fit_is_recorded_and_a_new_fit_is_a_new_run(tmp_path, run):
     assert done.results[0].fit == {"fitted-on": train[0].manifest_hash}
     assert done.results[0].scores["delta1"].value == 2 / 3
     assert run(model, train=train).predicted == 0
-    again = write_tiny_set(tmp_path / "again", [TinyImage("u", constant_depth(9.0))], role="train", name="fitted-on")
+    again = write_tiny_set(
+        tmp_path / "again", [TinyImage("u", constant_depth(9.0))], role="train", name="fitted-on"
+    )
     refitted = run(model, train=[again])
     assert refitted.predicted == 3
     assert refitted.results[0].scores["delta1"].value == pytest.approx(1 / 3)

@@ -45,7 +45,9 @@ def test_counts_of_parts_add_up_to_those_of_the_whole(pairs, cut):
         assert parts[0] + parts[1] == ratio_counts(*split(pairs), 1.25)
 
 
-@pytest.mark.parametrize(("prediction", "truth"), [(1.25, 1.0), (1.0, 1.25), (5.0, 4.0), (4.0, 5.0), (0.5, 0.625)])
+@pytest.mark.parametrize(
+    ("prediction", "truth"), [(1.25, 1.0), (1.0, 1.25), (5.0, 4.0), (4.0, 5.0), (0.5, 0.625)]
+)
 def test_exactly_1_25_is_a_miss_and_just_below_it_a_hit(prediction, truth):
     assert not within_ratio([prediction], [truth], 1.25)[0]
     assert within_ratio([np.nextafter(prediction, truth)], [truth], 1.25)[0]

@@ -83,7 +83,8 @@ def test_an_unknown_key_is_an_error_with_a_hint(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("key", "value"), [("readout", "farthest"), ("missing", "ignore"), ("ratio", "1.25"), ("aggregation", "image")]
+    ("key", "value"),
+    [("readout", "farthest"), ("missing", "ignore"), ("ratio", "1.25"), ("aggregation", "image")],
 )
 def test_a_value_it_does_not_know_is_an_error(key, value):
     with pytest.raises(UsageError, match=key):

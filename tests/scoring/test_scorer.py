@@ -38,7 +38,9 @@ def records(tmp_path):
 
 def make_store(runs, records, answers, dense=()):
     """A run whose predictions were written by hand: image name -> values of its points."""
-    spec = RunSpec("hand", 1, "dense", {}, {}, records.name, "eval", records.manifest_hash, "canonical", "known")
+    spec = RunSpec(
+        "hand", 1, "dense", {}, {}, records.name, "eval", records.manifest_hash, "canonical", "known"
+    )
     store = RunStore(runs, spec)
     store.open({})
     by_name = {image.name: image.id for image in IMAGES}
@@ -47,7 +49,10 @@ def make_store(runs, records, answers, dense=()):
         for name, values in answers.items()
         for index, (value, outcome) in enumerate(values)
     ]
-    kept = [dict(zip(("id", "asked", "answered", "within_1_25"), (by_name[n], *c), strict=True)) for n, *c in dense]
+    kept = [
+        dict(zip(("id", "asked", "answered", "within_1_25"), (by_name[n], *c), strict=True))
+        for n, *c in dense
+    ]
     store.append(rows, kept)
     return store
 
@@ -130,7 +135,9 @@ def test_a_selection_of_nothing_is_an_error(records):
 
 def test_only_strict_sets_are_ranked(tmp_path):
     overlap = write_tiny_set(tmp_path / "overlap", IMAGES, set_kind="overlap")
-    result = score_run(make_store(tmp_path / "runs", overlap, ALL), MODEL, overlap, DVBENCH_1, "sparse").result
+    result = score_run(
+        make_store(tmp_path / "runs", overlap, ALL), MODEL, overlap, DVBENCH_1, "sparse"
+    ).result
     assert (result.complete, result.ranked) == (True, False)
 
 
@@ -240,7 +247,13 @@ def test_abstaining_wherever_it_would_be_wrong_gains_nothing(uneven, tmp_path, h
 
 @pytest.mark.parametrize(
     "change",
-    [lambda m: m[::-1], lambda m: m[:, ::-1], lambda m: m.T, lambda m: m[:6], lambda m: np.roll(m, 1, axis=1)],
+    [
+        lambda m: m[::-1],
+        lambda m: m[:, ::-1],
+        lambda m: m.T,
+        lambda m: m[:6],
+        lambda m: np.roll(m, 1, axis=1),
+    ],
     ids=["flipped", "mirrored", "transposed", "half", "shifted"],
 )
 def test_a_map_in_the_wrong_place_loses(uneven, tmp_path, change):

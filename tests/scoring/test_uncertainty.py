@@ -30,7 +30,9 @@ def test_it_is_about_the_normal_interval_of_a_mean():
     values = np.random.default_rng(6).uniform(0, 1, 400)
     low, high = bootstrap_interval(values, RULE)
     error = values.std() / 20
-    assert (low, high) == pytest.approx((values.mean() - 1.96 * error, values.mean() + 1.96 * error), abs=error / 3)
+    assert (low, high) == pytest.approx(
+        (values.mean() - 1.96 * error, values.mean() + 1.96 * error), abs=error / 3
+    )
 
 
 def test_the_same_values_give_the_same_interval_and_another_seed_another():
@@ -40,10 +42,10 @@ def test_the_same_values_give_the_same_interval_and_another_seed_another():
 
 
 def test_the_global_generator_is_left_alone():
-    np.random.seed(3)  # noqa: NPY002 - what must not be touched
+    np.random.seed(3)
     expected = np.random.RandomState(3).rand()
     bootstrap_interval([0.0, 1.0], RULE)
-    assert np.random.rand() == expected  # noqa: NPY002
+    assert np.random.rand() == expected
 
 
 @pytest.mark.parametrize("values", [[0.7], [0.0], [0.25] * 9])

@@ -1,0 +1,198 @@
+import csv
+import io
+import re
+
+import pytest
+from made_results import IBIMS1, NUSCENES, made_result
+from rich.console import Console
+
+from depthvlm_bench.leaderboard.render import csv_text, latex, markdown, notes, rich_table
+from depthvlm_bench.leaderboard.table import Selection, build
+
+DDAD = "d" * 64
+SUBSET = {"images": 6, "asked": 600}
+SMALL = (
+    made_result("a", 0.7, **SUBSET),
+    made_result("a", 0.3, "nuscenes", exposure="yes"),
+    made_result("a", 0.5, "ddad@train", set_kind="overlap", manifest_hash=DDAD),
+    made_result("b", 0.7, options={"far_m": 2}, **SUBSET),
+    made_result("b", 0.25, "nuscenes", options={"far_m": 2}),
+    made_result("c", 0.9, missing=2, **SUBSET),
+)
+
+MARKDOWN = r"""| # | model | ibims1\* | nuscenes | ddad@train‡ | mean |
+| ---: | --- | ---: | ---: | ---: | ---: |
+| 1 | a | **0.700** | **0.300**† | 0.500 | **0.500** |
+| 2 | b (far_m=2) | **0.700** | <u>0.250</u> | - | <u>0.475</u> |
+| - | c | 0.900° | - | - | - |
+
+- δ1 under dvbench-1, sparse, input canonical, camera known; 95 % bootstrap interval over images
+- \* ibims1: 6 of the full set's 100 images
+- ‡ ddad@train: made from a training split, unranked
+- † the model was trained or fitted on this dataset's training split
+- ° partial: predictions are missing, unranked
+"""
+
+LATEX = r"""% needs \usepackage{booktabs}
+% δ1 under dvbench-1, sparse, input canonical, camera known; 95 % bootstrap interval over images
+% * ibims1: 6 of the full set's 100 images
+% ‡ ddad@train: made from a training split, unranked
+% † the model was trained or fitted on this dataset's training split
+% ° partial: predictions are missing, unranked
+\begin{tabular}{rlrrrr}
+\toprule
+\# & model & ibims1$^{*}$ & nuscenes & ddad@train$^\ddagger$ & mean \\
+\midrule
+1 & a & \textbf{0.700} & \textbf{0.300}$^\dagger$ & 0.500 & \textbf{0.500} \\
+2 & b (far\_m=2) & \textbf{0.700} & \underline{0.250} & - & \underline{0.475} \\
+- & c & 0.900$^\circ$ & - & - & - \\
+\bottomrule
+\end{tabular}
+"""
+
+CSV = f"""\
+rank,model,set,manifest,images,ranked,complete,exposure,delta1,low,high,asked,answered,hits,\
+protocol,mode,input,track,where,run
+1,a,ibims1,{IBIMS1},6,True,True,no,0.7,0.6499999999999999,0.75,600,590,420,\
+dvbench-1,sparse,canonical,known,,run of a
+1,a,nuscenes,{NUSCENES},1000,True,True,yes,0.3,0.25,0.35,1000,990,300,\
+dvbench-1,sparse,canonical,known,,run of a
+1,a,ddad@train,{DDAD},100,False,True,no,0.5,0.45,0.55,1000,990,500,\
+dvbench-1,sparse,canonical,known,,run of a
+2,b (far_m=2),ibims1,{IBIMS1},6,True,True,no,0.7,0.6499999999999999,0.75,600,590,420,\
+dvbench-1,sparse,canonical,known,,run of b
+2,b (far_m=2),nuscenes,{NUSCENES},1000,True,True,no,0.25,0.2,0.3,1000,990,250,\
+dvbench-1,sparse,canonical,known,,run of b
+,c,ibims1,{IBIMS1},4,False,False,no,0.9,0.85,0.9500000000000001,600,590,540,\
+dvbench-1,sparse,canonical,known,,run of c
+"""
+
+
+def table(*results, **selection):
+    return build(results, Selection("dvbench-1", **selection))
+
+
+def one(label_model, value=0.5, **known):
+    return table(made_result(label_model, value, **known))
+
+
+def on_screen(board, width, *, intervals=True, styled=False):
+    console = Console(
+        width=width, file=io.StringIO(), force_terminal=styled, color_system="standard" if styled else None
+    )
+    console.print(rich_table(board, intervals=intervals))
+    return console.file.getvalue()
+
+
+def test_markdown():
+    assert markdown(table(*SMALL), intervals=False) == MARKDOWN
+
+
+def test_latex():
+    assert latex(table(*SMALL), intervals=False) == LATEX
+
+
+def test_csv():
+    assert csv_text(table(*SMALL)) == CSV
+
+
+def test_intervals_stand_beside_the_score_and_outside_its_emphasis():
+    board = table(*SMALL)
+    line = (
+        "| 1 | a | **0.700** [0.650, 0.750] | **0.300**† [0.250, 0.350] | 0.500 [0.450, 0.550] | **0.500** |"
+    )
+    assert line in markdown(board).splitlines()
+    assert r"\textbf{0.300}$^\dagger$ [0.250, 0.350]" in latex(board)
+
+
+def test_a_table_without_marks_has_one_note():
+    board = one("a")
+    assert len(notes(board)) == 1
+    assert "δ1 under dvbench-1" in notes(board)[0]
+
+
+def test_the_notes_say_what_was_selected():
+    board = table(
+        made_result("a", mode="dense", input="native", track="unknown", where="indoor & real"),
+        mode="dense",
+        input="native",
+        track="unknown",
+        where="indoor & real",
+    )
+    text = "\n".join(notes(board))
+    for word in ("dense", "input native", "camera unknown", "where indoor & real"):
+        assert word in text
+
+
+def test_csv_gives_scores_in_full_precision():
+    board = one("a", 1 / 3)
+    (row,) = csv.DictReader(io.StringIO(csv_text(board)))
+    assert float(row["delta1"]) == 1 / 3
+    assert float(row["low"]) == 1 / 3 - 0.05
+
+
+def test_csv_survives_separators_in_names():
+    board = one("a", options={"x": 'say "1, 2"\nthen'})
+    (row,) = csv.DictReader(io.StringIO(csv_text(board)))
+    assert row["model"] == 'a (x=say "1, 2"\nthen)'
+
+
+@pytest.mark.parametrize("special", list("\\_&%#${}~^"))
+def test_latex_specials_in_names_are_escaped(special):
+    board = one("a", options={"k": f"1{special}2"})
+    (line,) = (line for line in latex(board).splitlines() if line.startswith("1 & "))
+    named = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    assert line.split(" & ")[1].startswith(f"a (k=1{named.get(special, chr(92) + special)}2")
+
+
+def test_every_latex_row_has_as_many_cells_as_the_head():
+    text = latex(table(*SMALL, made_result("x_y&z%", 0.1)))
+    rows = [line for line in text.splitlines() if line.endswith(r"\\")]
+    assert len(rows) == 5
+    assert {len(re.findall(r"(?<!\\)&", row)) for row in rows} == {5}
+
+
+def test_a_bar_in_a_name_does_not_split_a_markdown_cell():
+    board = one("a", options={"k": "1|2"})
+    (line,) = (line for line in markdown(board).splitlines() if line.startswith("| 1 |"))
+    assert len(re.findall(r"(?<!\\)\|", line)) == 5
+
+
+@pytest.mark.parametrize("width", [80, 160])
+@pytest.mark.parametrize("intervals", [True, False])
+def test_on_screen_nothing_is_lost(width, intervals):
+    board = table(*(result for result in SMALL if result.set_kind == "strict"))
+    text = on_screen(board, width, intervals=intervals)
+    assert max(len(line) for line in text.splitlines()) <= width
+    for piece in ("ibims1*", "nuscenes", "mean", "(far_m=2)", "0.900°", "0.300†", "0.475"):
+        assert piece in text
+    assert ("[0.250, 0.350]" in text) is intervals
+    assert "…" not in text
+
+
+@pytest.mark.parametrize("intervals", [True, False])
+def test_three_sets_fit_an_80_column_terminal(intervals):
+    text = on_screen(table(*SMALL), 80, intervals=intervals)
+    assert "…" not in text
+    for piece in ("ibims1*", "nuscenes", "ddad@train‡", "mean", "0.700", "0.300†", "0.900°", "0.475"):
+        assert piece in text
+
+
+def test_on_screen_a_manifest_in_a_title_is_no_markup():
+    board = table(made_result("a", 0.5), made_result("b", 0.9, manifest_hash="f" * 64))
+    text = on_screen(board, 160)
+    assert f"ibims1 [{IBIMS1[:6]}]" in text
+    assert "ibims1 [ffffff]" in text
+
+
+@pytest.mark.parametrize("label", ["[bold]", "[/]", "a[red]b", ":smile:", "[link=x]y"])
+def test_on_screen_a_name_is_no_markup(label):
+    assert label in on_screen(one(label), 160)
+
+
+def test_on_screen_the_best_is_bold_and_the_second_underlined():
+    text = on_screen(table(*SMALL), 160, styled=True)
+    assert text.count("\x1b[1m0.700\x1b[0m") == 2
+    assert "\x1b[1m0.300\x1b[0m†" in text
+    assert "\x1b[4m0.250\x1b[0m" in text
+    assert "\x1b[1m0.900" not in text
