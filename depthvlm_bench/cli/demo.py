@@ -1,5 +1,7 @@
 """dvbench demo: the whole job on a small scale, from raw trees to a leaderboard."""
 
+import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -139,11 +141,24 @@ def _close(workspace: Path, raw: Path, used: list[str], files: list[Path], *, pr
             click.echo(f"  {label:<12}{path}")
     for path in files:
         click.echo(f"  {'table':<12}{path}")
+    dvbench, python = _as_typed("dvbench", Path(sys.argv[0])), _as_typed("python", Path(sys.executable))
+    load = f"import datasets; print(datasets.load_dataset('{workspace}/data/{used[0]}'))"
     click.echo("next")
-    click.echo(f"  dvbench verify --workspace {workspace}")
-    click.echo(f"  python -c \"import datasets; print(datasets.load_dataset('{workspace}/data/{used[0]}'))\"")
-    click.echo("  dvbench datasets                                  which raw data you could convert")
-    click.echo(
-        "  dvbench convert nuscenes --root /data/nuscenes    "
-        "then: dvbench eval --model constant-2m; dvbench leaderboard"
-    )
+    click.echo(f"  {dvbench} verify --workspace {workspace}")
+    click.echo(f'  {python} -c "{load}"')
+    click.echo(f"  {dvbench} datasets    (which raw data you could convert), then")
+    click.echo(f"  {dvbench} convert nuscenes --root /data/nuscenes")
+    click.echo(f"  {dvbench} eval --model constant-2m && {dvbench} leaderboard")
+
+
+def _as_typed(name: str, running: Path) -> str:
+    """The program as the user can type it: by name where that finds this very one, else by path."""
+    found = shutil.which(name)
+    if (
+        found is not None
+        and Path(found).resolve() == running.resolve()
+        and Path(found).parent == running.parent
+    ):
+        return name
+    here = Path.cwd()
+    return str(running.relative_to(here) if running.is_relative_to(here) else running)

@@ -154,6 +154,13 @@ def test_the_bilinear_resize_never_makes_a_value_out_of_a_hole():
     assert kept[3:].all()
 
 
+def test_a_pixel_centre_beside_a_hole_keeps_its_own_value():
+    """Three times as large, every third pixel is a pixel of the map: its neighbours weigh nothing."""
+    holed = np.ones((3, 3), np.float32)
+    holed[1, 2] = np.nan
+    assert to_view(DenseMap(holed), 9, 9)[4, 4] == 1.0
+
+
 @pytest.mark.parametrize("rule", ["nearest", "bilinear"])
 def test_a_crop_lies_where_it_says_and_nothing_is_known_beside_it(rule):
     view = to_view(DenseMap(MAP, crop=(3, 2, 4, 3), resize=rule), 10, 8)
