@@ -1,6 +1,7 @@
 """Configuration as data: TOML and KEY=VALUE options become frozen dataclasses; unknown keys are errors."""
 
 import difflib
+import math
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
@@ -25,6 +26,8 @@ def from_mapping(cls: type[T], mapping: Mapping[str, Any], where: object) -> T:
     Raises:
         UsageError: unknown or missing key, or a value of the wrong type.
     """
+    if not isinstance(mapping, Mapping):
+        raise UsageError(f"{mapping!r} is not a table of keys", where=where)
     hints = get_type_hints(cls)
     for key in mapping:
         if key not in hints:
@@ -91,8 +94,10 @@ def _convert(hint: Any, value: Any, where: str) -> Any:  # noqa: ANN401
     if hint is Any:
         return value
     origin, args = get_origin(hint), get_args(hint)
-    if is_dataclass(hint) and isinstance(hint, type) and isinstance(value, Mapping):
+    if is_dataclass(hint) and isinstance(hint, type):
         return from_mapping(hint, value, where)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise UsageError(f"{value} is not a finite number", where=where)
     if origin in (Union, UnionType):
         return None if value is None and NoneType in args else _convert(_only_kind(args), value, where)
     if origin is Literal and value in args:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from depthvlm_bench.results.schema import Result
     from depthvlm_bench.scoring.evaluate import Evaluation
 
+# A larger difference between nearest and bilinear read-out says that the prediction's grid decides the score.
+READOUT_GAP = 0.002
 EXAMPLES = (
     "dvbench eval --model constant-2m",
     "dvbench eval --model row-prior --set ibims1 --fit-on nuscenes",
@@ -110,8 +112,9 @@ def command(
         batch=batch,
     )
     if dry_run:
-        _dry_run(name, sets, settings, limit)
+        _dry_run(name, selected(sets, where), settings, where, limit)
         return
+    sets = selected(sets, where)
     done = []
     for records in sets:
         arguments = (model, options, train, records, settings, protocol, out or workspace, ScreenProgress())
@@ -163,17 +166,37 @@ def print_results(results: "Iterable[Result]") -> None:
     """One line a score."""
     for result in results:
         score, counts = result.scores["delta1"], result.counts
+        gap = abs(score.value - result.diagnostics.get("delta1_bilinear", score.value))
+        read_out = f"  read-out matters: bilinear differs by {gap:.3f}" if gap > READOUT_GAP else ""
         partial = "" if result.complete else f"  partial: {counts.images_missing} images missing, unranked"
         unranked = "  unranked (overlap)" if result.set_kind == "overlap" else ""
         click.echo(
             f"  {result.mode:<7}δ1 {score.value:.3f} [{score.low:.3f}, {score.high:.3f}]  "
-            f"{counts.answered}/{counts.asked} answered, {counts.images} images{partial}{unranked}"
+            f"{counts.answered}/{counts.asked} answered, {counts.images} images{partial}{unranked}{read_out}"
         )
 
 
-def _dry_run(name: str, sets: "list[RecordSet]", settings: "RunSettings", limit: int | None) -> None:
+def selected(sets: "list[RecordSet]", where: str | None) -> "list[RecordSet]":
+    """The sets that have records of a selection; the others are named, and none at all is an error."""
+    from depthvlm_bench.errors import UsageError
+    from depthvlm_bench.scoring.scorer import wanted_rows
+
+    chosen = [records for records in sets if wanted_rows(records, where)]
+    left_out = [records.name for records in sets if records not in chosen]
+    if not chosen:
+        raise UsageError(f"--where {where!r} selects no image", where=", ".join(left_out))
+    if left_out:
+        click.echo(f"no image of --where {where!r} in {', '.join(left_out)}", err=True)
+    return chosen
+
+
+def _dry_run(
+    name: str, sets: "list[RecordSet]", settings: "RunSettings", where: str | None, limit: int | None
+) -> None:
+    from depthvlm_bench.scoring.scorer import wanted_rows
+
     for records in sets:
-        images = min(records.info["images"], limit or records.info["images"])
+        images = len(wanted_rows(records, where)[:limit])
         known = "known" if settings.camera_known else "unknown"
         click.echo(
             f"would ask {name} for {images} images of {records.name} (input {settings.input}, camera {known})"

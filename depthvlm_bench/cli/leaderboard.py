@@ -21,8 +21,7 @@ EXAMPLES = ("dvbench leaderboard", "dvbench leaderboard shared/results --mode de
     "--input",
     "input_mode",
     type=click.Choice(["canonical", "native", "preferred"]),
-    default="canonical",
-    show_default=True,
+    help="Which picture was shown.  [default: canonical; native where the camera is unknown]",
 )
 @click.option("--camera", type=click.Choice(["known", "unknown"]), default="known", show_default=True)
 @click.option("--where", help="Results of this selection of records.")
@@ -38,7 +37,7 @@ def command(
     results: Path | None,
     protocol_name: str,
     mode: str,
-    input_mode: str,
+    input_mode: str | None,
     camera: str,
     where: str | None,
     intervals: bool,
@@ -53,8 +52,11 @@ def command(
     from depthvlm_bench.leaderboard.table import Selection
     from depthvlm_bench.scoring.protocol import load_protocol
 
-    track = camera if input_mode == "native" else "known"
-    selection = Selection(load_protocol(protocol_name).name, mode, input_mode, track, where)  # type: ignore[arg-type]
+    protocol, shown = (
+        load_protocol(protocol_name),
+        input_mode or ("canonical" if camera == "known" else "native"),
+    )
+    selection = Selection(protocol.name, mode, shown, camera, where, protocol.hash)  # type: ignore[arg-type]
     board = tabulate(results or workspace / "results", selection)
     files = write_tables(board, out or workspace / "leaderboard", intervals=intervals)
     if as_json:

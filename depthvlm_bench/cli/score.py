@@ -40,9 +40,10 @@ def command(
     from dataclasses import asdict
 
     from depthvlm_bench.cli.eval import print_results
-    from depthvlm_bench.errors import DataMissingError
+    from depthvlm_bench.errors import DataMissingError, DvbenchError, PartialError, UsageError
     from depthvlm_bench.predict.store import find_runs
     from depthvlm_bench.records.reader import RecordSet
+    from depthvlm_bench.records.where import parse_where
     from depthvlm_bench.registry import load_model
     from depthvlm_bench.results.schema import Result
     from depthvlm_bench.scoring.evaluate import score_and_write
@@ -59,12 +60,26 @@ def command(
             "no run to score", where=folder / "runs", next_step="dvbench eval --model NAME"
         )
     scored: list[Result] = []
+    faults: list[DvbenchError] = []
+    parse_where(where)
     for run in runs:
-        records = RecordSet((data or workspace / "data") / run.spec.set_name, run.spec.role)
-        results, _ = score_and_write(run, load_model(run.spec.model), records, protocol, folder, where)
+        try:
+            records = RecordSet((data or workspace / "data") / run.spec.set_name, run.spec.role)
+            results, _ = score_and_write(run, load_model(run.spec.model), records, protocol, folder, where)
+        except DvbenchError as error:
+            faults.append(error)
+            if len(runs) > 1:
+                click.echo(f"error: {run.spec.label} on {run.spec.set_name}: {error.one_line()}", err=True)
+            continue
         scored += results
-        if not as_json:
-            click.echo(f"{run.spec.model} on {records.name}")
+        if not as_json and results:
+            click.echo(f"{run.spec.label} on {records.name}")
             print_results(results)
     if as_json:
         print_json([asdict(result) for result in scored])
+    if len(faults) == len(runs):
+        raise faults[0]
+    if faults:
+        raise PartialError(f"{len(faults)} of {len(runs)} runs could not be scored", why="named above")
+    if not scored:
+        raise UsageError("there was nothing to score", why=f"--where {where!r} selects no image of any set")

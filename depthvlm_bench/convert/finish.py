@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from depthvlm_bench.cards import DatasetCard, Role
 from depthvlm_bench.convert.plan import Plan
-from depthvlm_bench.records.files import write_json
+from depthvlm_bench.records.files import reading, write_json
 from depthvlm_bench.records.receipts import ShardReceipt, count_reasons, merge_counts
 from depthvlm_bench.records.schema import POINTS_COLUMNS, POINTS_SCHEMA
 from depthvlm_bench.records.writer import write_table
@@ -20,6 +20,13 @@ from depthvlm_bench.sampling.manifest import MANIFEST_COLUMNS, manifest_hash, ma
 def success_path(folder: Path, role: Role) -> Path:
     """The file whose presence says that a split is whole."""
     return folder / f"_SUCCESS-{role}"
+
+
+def finished_hash(folder: Path, role: Role) -> str:
+    """The manifest hash of a finished split."""
+    path = success_path(folder, role)
+    with reading(path, "delete it and convert again"):
+        return str(json.loads(path.read_text(encoding="utf-8"))["manifest_hash"])
 
 
 def manifest_path(folder: Path, role: Role) -> Path:

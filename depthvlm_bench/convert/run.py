@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from depthvlm_bench.cards import DatasetCard, Role
-from depthvlm_bench.convert.finish import finish, success_path
+from depthvlm_bench.convert.finish import finish, finished_hash, success_path
 from depthvlm_bench.convert.plan import (
     Plan,
     plan_evaluation,
@@ -29,7 +29,7 @@ from depthvlm_bench.convert.shards import convert_shard
 from depthvlm_bench.errors import CheckError, DataMissingError, UsageError
 from depthvlm_bench.frames import Converter, Source
 from depthvlm_bench.progress import Progress
-from depthvlm_bench.records.files import sweep_temporaries
+from depthvlm_bench.records.files import only_one, sweep_temporaries
 from depthvlm_bench.records.receipts import (
     ShardReceipt,
     count_reasons,
@@ -154,11 +154,12 @@ def convert(converter: Converter, request: ConvertRequest, progress: Progress) -
     try:
         chosen, plan, resumed = plan_split(converter, request, source, progress)
         folder = set_folder(request.data, chosen.set_name)
-        if not resumed:
-            _clear(folder, request.role)
-            write_plan(folder, plan)
-        sweep_temporaries(folder)
-        return _write(converter.card, folder, plan, source, request, progress, resumed)
+        with only_one(folder, "another process converts this set"):
+            if not resumed:
+                _clear(folder, request.role)
+                write_plan(folder, plan)
+            sweep_temporaries(folder)
+            return _write(converter.card, folder, plan, source, request, progress, resumed)
     finally:
         source.close()
 
@@ -186,7 +187,8 @@ def _write(
             advance(len(plan.shard(index)))
     skips = merge_counts([count_reasons(plan.skips), *(count_reasons(r.skips) for r in receipts)])
     _check_skip_share(folder, plan, receipts, skips, request.max_skip_share)
-    digest = finish(folder, plan, card, receipts)
+    whole = not missing and success_path(folder, request.role).is_file()
+    digest = finished_hash(folder, request.role) if whole else finish(folder, plan, card, receipts)
     pinned = read_manifest(request.manifest) if request.manifest else None
     return ConvertSummary(
         set_name=folder.name,

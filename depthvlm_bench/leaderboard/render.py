@@ -2,16 +2,18 @@
 
 import csv
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from depthvlm_bench.leaderboard.table import METRIC, Cell, Column, Leaderboard
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
+    from rich.console import Console, ConsoleOptions, RenderableType
     from rich.table import Table
 
 TRAINED, PARTIAL, SUBSET, UNRANKED = "†", "°", "*", "‡"
+UNBOUNDED = 10_000
 Emphasis = Callable[[str, int], str]
 
 
@@ -44,88 +46,125 @@ def _cell(cell: Cell | None, *, intervals: bool, emphasis: Emphasis) -> str:
     return f"{text} [{low:.3f}, {high:.3f}]" if intervals else text
 
 
-def notes(board: Leaderboard) -> list[str]:
-    """What the marks in this table mean, and what it leaves out."""
-    cells = [cell for row in board.rows for cell in row.cells if cell is not None]
-    said = [f"δ1 under {board.selection.protocol}, {board.selection.mode}, input {board.selection.input}, "
-            f"camera {board.selection.track}; 95 % bootstrap interval over images"]  # fmt: skip
-    said += [f"where {board.selection.where}"] if board.selection.where else []
+def notes(board: Leaderboard, *, intervals: bool = True) -> list[str]:
+    """What the table shows, and what the marks in it mean."""
+    chosen = board.selection
+    shown = f"δ1 under {chosen.protocol}, {chosen.mode}, input {chosen.input}, camera {chosen.track}"
+    said = [shown + ("; 95 % bootstrap interval over images" if intervals else "")]
+    said += [f"where {chosen.where}"] if chosen.where else []
+    if not all(column.ranked for column in board.columns):
+        ranked = [column.title for column in board.columns if column.ranked]
+        said.append(
+            f"mean over {', '.join(ranked)}" if ranked else "no column is ranked, so there is no mean"
+        )
+    if board.left_out:
+        said.append(
+            f"{board.left_out} results of another protocol, input, camera track or selection are not shown"
+        )
+    return [*said, *_column_notes(board), *_cell_notes(board)]
+
+
+def _column_notes(board: Leaderboard) -> Iterator[str]:
     for column in board.columns:
         if column.subset:
-            said.append(
-                f"{SUBSET} {column.title}: {column.images} of the full set's {column.full_images} images"
-            )
-        if not column.ranked:
-            said.append(f"{UNRANKED} {column.title}: made from a training split, unranked")
-    if any(cell.result.exposure == "yes" for cell in cells):
-        said.append(f"{TRAINED} the model was trained or fitted on this dataset's training split")
-    if any(not cell.result.complete for cell in cells):
-        said.append(f"{PARTIAL} partial: predictions are missing, unranked")
-    return said
+            yield f"{SUBSET} {column.title}: {column.images} of the full set's {column.full_images} images"
+        if column.overlap:
+            yield f"{UNRANKED} {column.title}: made from a training split, unranked"
+        elif column.superseded:
+            yield f"{UNRANKED} {column.title}: an older version of the set, unranked"
 
 
-def rich_table(board: Leaderboard, *, intervals: bool = True) -> "Table":
-    """The table for a terminal: best bold, second underlined."""
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for index, header in enumerate(headers(board)):
-        table.add_column(header, justify="left" if index < 2 else "right", no_wrap=index != 1)
-    marks = {1: "[bold]{}[/bold]", 2: "[underline]{}[/underline]"}
-    for line in body(
-        board, intervals=intervals, emphasis=lambda text, place: marks.get(place, "{}").format(text)
-    ):
-        safe: list[RenderableType] = [
-            line[0],
-            Text(line[1]),
-            *(Text.from_markup(_keep_brackets(cell)) for cell in line[2:]),
-        ]
-        table.add_row(*safe)
-    return table
+def _cell_notes(board: Leaderboard) -> Iterator[str]:
+    results = [cell.result for row in board.rows for cell in row.cells if cell is not None]
+    if any(result.exposure == "yes" for result in results):
+        yield f"{TRAINED} the model was trained or fitted on this dataset's training split"
+    if any(not result.complete for result in results):
+        yield f"{PARTIAL} partial: predictions are missing, unranked"
 
 
-def _keep_brackets(cell: str) -> str:
-    """Intervals use the brackets that rich reads as markup."""
-    return cell.replace(" [", " \\[")
+@dataclass(frozen=True)
+class ScreenTable:
+    """The table for a terminal: best bold, second underlined; where it is narrow, intervals go below."""
+
+    board: Leaderboard
+    intervals: bool = True
+
+    def __rich_console__(self, console: "Console", options: "ConsoleOptions") -> "Iterator[RenderableType]":
+        """Draw at the width there is."""
+        from rich.measure import Measurement
+
+        table = self._table(" ")
+        if (
+            self.intervals
+            and Measurement.get(console, options.update(max_width=UNBOUNDED), table).maximum
+            > options.max_width
+        ):
+            table = self._table("\n")
+        yield table
+
+    def _table(self, separator: str) -> "Table":
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for index, header in enumerate(headers(self.board)):
+            table.add_column(Text(header), justify="left" if index < 2 else "right", no_wrap=index != 1)
+        marks = {1: "[bold]{}[/bold]", 2: "[underline]{}[/underline]"}
+
+        def emphasise(text: str, place: int) -> str:
+            return marks.get(place, "{}").format(text)
+
+        for line in body(self.board, intervals=self.intervals, emphasis=emphasise):
+            cells = (Text.from_markup(cell.replace(" [", f"{separator}\\[")) for cell in line[2:])
+            table.add_row(line[0], Text(line[1]), *cells)
+        return table
+
+
+def rich_table(board: Leaderboard, *, intervals: bool = True) -> ScreenTable:
+    """The table for a terminal."""
+    return ScreenTable(board, intervals)
 
 
 def markdown(board: Leaderboard, *, intervals: bool = True) -> str:
     """GitHub markdown: best **bold**, second underlined."""
     marks = {1: "**{}**", 2: "<u>{}</u>"}
     lines = body(board, intervals=intervals, emphasis=lambda text, place: marks.get(place, "{}").format(text))
-    rule = ["---:" if index != 1 else "---" for index in range(len(headers(board)))]
-    rows = [[cell.replace("|", "\\|").replace("*", "\\*") for cell in headers(board)], rule, *lines]
+    head = [_md(header) for header in headers(board)]
+    rule = ["---:" if index != 1 else "---" for index in range(len(head))]
+    rows = [head, rule, *([line[0], _md(line[1]), *line[2:]] for line in lines)]
     table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
-    return table + "\n\n" + "\n".join(f"- {note.replace('*', chr(92) + '*')}" for note in notes(board)) + "\n"
+    return table + "\n\n" + "\n".join(f"- {_md(note)}" for note in notes(board, intervals=intervals)) + "\n"
+
+
+def _md(text: str) -> str:
+    return text.replace("\\", "\\\\").replace("|", "\\|").replace("*", "\\*")
 
 
 def latex(board: Leaderboard, *, intervals: bool = True) -> str:
-    """A booktabs table: best bold, second underlined."""
+    """A booktabs table, best bold, second underlined, with its notes below."""
     marks = {1: "\\textbf{{{}}}", 2: "\\underline{{{}}}"}
     lines = body(board, intervals=intervals, emphasis=lambda text, place: marks.get(place, "{}").format(text))
     head = " & ".join(_tex(header) for header in headers(board))
     rows = [" & ".join([*map(_tex, line[:2]), *(_tex_marks(cell) for cell in line[2:])]) for line in lines]
-    comments = "\n".join(f"% {note}" for note in notes(board))
+    said = " \\\\\n".join(_tex(note) for note in notes(board, intervals=intervals))
     columns = "rl" + "r" * (len(board.columns) + 1)
     content = " \\\\\n".join(rows)
     return (
-        f"% needs \\usepackage{{booktabs}}\n{comments}\n"
-        f"\\begin{{tabular}}{{{columns}}}\n\\toprule\n{head} \\\\\n"
-        f"\\midrule\n{content} \\\\\n\\bottomrule\n\\end{{tabular}}\n"
+        "% needs \\usepackage{booktabs}\n"
+        f"\\begin{{tabular}}{{{columns}}}\n\\toprule\n{head} \\\\\n\\midrule\n{content} \\\\\n"
+        "\\bottomrule\n\\end{tabular}\n\n"
+        f"\\smallskip\n{{\\footnotesize\\noindent\n{said}\\par}}\n"
     )
 
 
+TEX_SPECIALS = {
+    **{sign: f"\\{sign}" for sign in "_&%#${}"},
+    **{"\\": "\\textbackslash{}", "~": "\\textasciitilde{}", "^": "\\textasciicircum{}"},
+}
+
+
 def _tex(text: str) -> str:
-    for plain, escaped in (
-        ("\\", "\\textbackslash{}"),
-        ("_", "\\_"),
-        ("&", "\\&"),
-        ("%", "\\%"),
-        ("#", "\\#"),
-    ):
-        text = text.replace(plain, escaped)
-    return _tex_marks(text)
+    return _tex_marks("".join(TEX_SPECIALS.get(sign, sign) for sign in text))
 
 
 def _tex_marks(text: str) -> str:

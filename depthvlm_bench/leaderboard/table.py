@@ -1,7 +1,7 @@
 """A leaderboard as data: rows of models, columns of pinned sets, ranks and marks; no formatting."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from depthvlm_bench.results.schema import Mode, Result
 
@@ -10,16 +10,19 @@ METRIC = "delta1"
 
 @dataclass(frozen=True)
 class Selection:
-    """Which results stand in one table; none of these ever mix."""
+    """Which results stand in one table; none of these ever mix. No protocol_hash: the newest result's."""
 
     protocol: str
     mode: Mode = "sparse"
     input: str = "canonical"
     track: str = "known"
     where: str | None = None
+    protocol_hash: str | None = None
 
     def takes(self, result: Result) -> bool:
         """Whether a result belongs into the table."""
+        if self.protocol_hash not in (None, result.protocol_hash):
+            return False
         same = (result.protocol, result.mode, result.input, result.track, result.where)
         return not result.for_tests and same == (self.protocol, self.mode, self.input, self.track, self.where)
 
@@ -30,7 +33,8 @@ class Column:
 
     Attributes:
         title: the set's name; with the manifest's first digits where the table holds several of that set.
-        ranked: whether its scores are ranked (overlap sets are not).
+        ranked: whether its scores are ranked: overlap sets are not, nor an older version of a set.
+        superseded: whether the table also holds a newer version of the set.
         subset: whether it holds fewer images than the full set.
         images, full_images: how many it holds, and the full set.
     """
@@ -39,6 +43,8 @@ class Column:
     manifest_hash: str
     title: str
     ranked: bool
+    superseded: bool
+    overlap: bool
     subset: bool
     images: int
     full_images: int | None
@@ -95,10 +101,13 @@ def build(results: Iterable[Result], selection: Selection) -> Leaderboard:
     complete score in each; the others follow, by name.
 
     Args:
-        results: any results; those outside the selection are counted as left out.
+        results: any results; those of the same mode that are otherwise outside are counted as left out.
         selection: protocol, mode, input and track of the table.
     """
     everything = list(results)
+    if selection.protocol_hash is None and (same := [r for r in everything if selection.takes(r)]):
+        newest = max(same, key=lambda result: str(result.provenance["created"]))
+        selection = replace(selection, protocol_hash=newest.protocol_hash)
     # Of several runs under one label (an earlier fit, an earlier version of the model) the newest stands.
     chosen = sorted(filter(selection.takes, everything), key=lambda result: str(result.provenance["created"]))
     columns = _columns(chosen)
@@ -119,7 +128,10 @@ def build(results: Iterable[Result], selection: Selection) -> Leaderboard:
         for label in labels
     ]
     rows.sort(key=lambda row: (row.rank is None, row.rank or 0, row.label))
-    return Leaderboard(selection, tuple(columns), tuple(rows), len(everything) - len(chosen))
+    left_out = sum(result.mode == selection.mode and not result.for_tests for result in everything) - len(
+        chosen
+    )
+    return Leaderboard(selection, tuple(columns), tuple(rows), left_out)
 
 
 def _columns(results: Sequence[Result]) -> list[Column]:
@@ -127,22 +139,30 @@ def _columns(results: Sequence[Result]) -> list[Column]:
     by_key: dict[tuple[str, str], list[Result]] = {}
     for result in results:
         by_key.setdefault((result.set_name, result.manifest_hash), []).append(result)
+    # Results come oldest first, so the last manifest seen of a set is that of its newest version.
+    newest = {result.set_name: result.manifest_hash for result in results}
     names = [name for name, _ in by_key]
-    columns = []
-    for (name, manifest), members in by_key.items():
-        first = members[0]
-        columns.append(
-            Column(
-                set_name=name,
-                manifest_hash=manifest,
-                title=name if names.count(name) == 1 else f"{name} [{manifest[:6]}]",
-                ranked=first.set_kind == "strict",
-                subset=first.subset,
-                images=first.counts.images + first.counts.images_missing,
-                full_images=first.images_of_the_full_set,
-            )
-        )
+    columns = [
+        _column(members, several=names.count(name) > 1, superseded=newest[name] != manifest)
+        for (name, manifest), members in by_key.items()
+    ]
     return sorted(columns, key=lambda c: (not c.ranked, c.title))
+
+
+def _column(members: Sequence[Result], *, several: bool, superseded: bool) -> Column:
+    first = members[0]
+    overlap = first.set_kind == "overlap"
+    return Column(
+        set_name=first.set_name,
+        manifest_hash=first.manifest_hash,
+        title=f"{first.set_name} [{first.manifest_hash[:6]}]" if several else first.set_name,
+        ranked=not overlap and not superseded,
+        superseded=superseded,
+        overlap=overlap,
+        subset=first.subset and not overlap,
+        images=first.counts.images + first.counts.images_missing,
+        full_images=first.images_of_the_full_set,
+    )
 
 
 def _mean(results: Sequence[Result | None]) -> float | None:

@@ -1,5 +1,7 @@
 """Reading a dense prediction at points: the adapter's one resize to the view, then one value a read-out."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
@@ -21,8 +23,11 @@ def to_view(dense: DenseMap, width: int, height: int) -> ViewMap:
     if dense.depth_m.ndim != 2 or not dense.depth_m.size:
         raise CheckError("a dense prediction must be a map (h, w)", why=f"got shape {dense.depth_m.shape}")
     left, top, crop_width, crop_height = dense.crop or (0, 0, width, height)
-    if left < 0 or top < 0 or left + crop_width > width or top + crop_height > height:
-        raise CheckError("a prediction's crop leaves the view", why=f"{dense.crop} in {width}x{height}")
+    fits = left >= 0 and top >= 0 and left + crop_width <= width and top + crop_height <= height
+    if not fits or crop_width < 1 or crop_height < 1:
+        raise CheckError(
+            "a prediction's crop is no part of the view", why=f"{dense.crop} in {width}x{height}"
+        )
     covered = _resize(np.asarray(dense.depth_m, dtype=np.float32), crop_width, crop_height, dense.resize)
     if dense.crop is None:
         return covered
@@ -40,8 +45,20 @@ def _resize(values: ViewMap, width: int, height: int, rule: str) -> ViewMap:
         row_index = np.minimum(pixel_index(rows), values.shape[0] - 1)
         column_index = np.minimum(pixel_index(columns), values.shape[1] - 1)
         return np.asarray(values[row_index[:, None], column_index], dtype=np.float32)
-    grid = np.meshgrid(rows, columns, indexing="ij")
-    return ndimage.map_coordinates(values, grid, order=1, mode="nearest", output=np.float32)
+    return _interpolate(values, np.meshgrid(rows, columns, indexing="ij")).astype(np.float32)
+
+
+def _interpolate(values: ViewMap, coordinates: Sequence[FloatArray]) -> FloatArray:
+    """Linear interpolation at (row, column) coordinates, edges repeated; NaN only where a NaN has weight."""
+    hole = np.isnan(values)
+    filled = np.where(hole, np.float32(0), values)
+    result = ndimage.map_coordinates(filled, coordinates, order=1, mode="nearest", output=np.float64)
+    if hole.any():
+        weight = ndimage.map_coordinates(
+            hole.astype(np.float64), coordinates, order=1, mode="nearest", output=np.float64
+        )
+        result[weight > 0] = np.nan
+    return np.asarray(result)
 
 
 def read_nearest(view_map: ViewMap, u_px: FloatArray, v_px: FloatArray) -> FloatArray:
@@ -56,5 +73,5 @@ def read_nearest(view_map: ViewMap, u_px: FloatArray, v_px: FloatArray) -> Float
 def read_bilinear(view_map: ViewMap, u_px: FloatArray, v_px: FloatArray) -> FloatArray:
     """Values (N,) interpolated between pixel centres, edges repeated; NaN outside or beside a NaN."""
     height, width = view_map.shape
-    values = ndimage.map_coordinates(view_map, [v_px, u_px], order=1, mode="nearest", output=np.float64)
+    values = _interpolate(view_map, [v_px, u_px])
     return np.where(inside(u_px, v_px, width, height), values, np.nan)

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -16,6 +16,7 @@ from depthvlm_bench.predict.contracts import (
     DensePredictor,
     Model,
     ModelCard,
+    Outcome,
     PointAnswer,
     PointPredictor,
     Predictor,
@@ -81,21 +82,34 @@ def predict(
     Returns:
         how many records were predicted now.
     """
-    done = store.done()
-    open_lists = {record: [n for n in settings.lists if record not in done.get(n, ())] for record in wanted}
-    missing = {record: names for record, names in open_lists.items() if names}
+    missing = missing_lists(records, wanted, settings.lists, store)
     if not missing:
         return 0
     predictor = model.build()
     predictor.load(options)
     batch_size = settings.batch or model.card.max_batch
-    with progress.stage(f"{model.card.id} on {records.name}", len(missing), "image") as advance:
+    with progress.stage(f"{store.spec.label} on {records.name}", len(missing), "image") as advance:
         part = _Part(store)
-        for rows in _batches(records, missing, batch_size):
-            part.add(*_answer(predictor, model.card, rows, missing, settings))
-            advance(len(rows))
-        part.flush()
+        try:
+            for rows in _batches(records, missing, batch_size):
+                part.add(*_answer(predictor, model.card, rows, missing, settings))
+                advance(len(rows))
+        finally:
+            part.flush()
     return len(missing)
+
+
+def missing_lists(
+    records: RecordSet, wanted: Collection[str], lists: Sequence[str], store: RunStore
+) -> dict[str, list[str]]:
+    """Which lists of which wanted records have no prediction yet; a list that a record lacks is not asked."""
+    done = store.done()
+    missing: dict[str, list[str]] = {}
+    for row in records.points(["id", *lists]).to_pylist():
+        names = [name for name in lists if row[name] is not None and row["id"] not in done.get(name, ())]
+        if row["id"] in wanted and names:
+            missing[row["id"]] = names
+    return missing
 
 
 class _Part:
@@ -161,10 +175,12 @@ def _answer(
 
 
 def _view(row: Row, shown: SourceView, card: ModelCard, settings: RunSettings) -> View:
-    camera = shown.camera if settings.camera_known else None
-    if camera is None and card.camera == "required":
-        camera = estimated_camera(*shown.picture.size)
-    return View(row["id"], shown.picture, camera)
+    if card.camera in ("ignored", "unsupported"):
+        return View(row["id"], shown.picture, None)
+    if settings.camera_known:
+        return View(row["id"], shown.picture, shown.camera)
+    guess = estimated_camera(*shown.picture.size) if card.camera == "required" else None
+    return View(row["id"], shown.picture, guess)
 
 
 def _view_points(row: Row, shown: SourceView, name: str) -> FloatArray:
@@ -209,7 +225,9 @@ def _answer_row(record: str, name: str, index: int, answer: PointAnswer) -> dict
     """A point answer has one value, whatever the read-out."""
     value = _value(answer.value_m if answer.value_m is not None else np.nan)
     usage = json.dumps(answer.usage, sort_keys=True) if answer.usage is not None else None
-    outcome = _outcome(value) if value is not None and answer.outcome == "ok" else answer.outcome
+    outcome = answer.outcome
+    if outcome == "ok":
+        outcome = "unparsed" if answer.value_m is None else _outcome(answer.value_m)
     values = {"nearest_m": value, "bilinear_m": value, "compat_index_m": value}
     said = {"outcome": outcome, "raw_text": answer.raw_text, "usage": usage}
     return {"id": record, "list": name, "point_index": index, **values, "in_map": True, **said}
@@ -220,7 +238,7 @@ def _value(value: float) -> float | None:
     return None if np.isnan(value) else float(value)
 
 
-def _outcome(value: float) -> str:
+def _outcome(value: float) -> Outcome:
     if not np.isfinite(value):
         return "nonfinite"
     return "ok" if value > 0 else "nonpositive"

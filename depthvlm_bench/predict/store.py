@@ -1,7 +1,7 @@
 """Predictions on disk: append-only parts of a run, readable while it runs, each whole or absent."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -67,6 +67,18 @@ class RunSpec:
         """The run's identity."""
         return sha256_json(self)
 
+    @property
+    def label(self) -> str:
+        """The model as people name it: with its options, and what it was fitted on."""
+        return model_label(self.model, self.options, self.fit)
+
+
+def model_label(model: str, options: Mapping[str, Any], fit: Mapping[str, str]) -> str:
+    """`row-prior (fit: nuscenes)`, `constant (depth_m=3.0)`."""
+    said = [f"{name}={value}" for name, value in sorted(options.items())]
+    said += [f"fit: {', '.join(sorted(fit))}"] if fit else []
+    return f"{model} ({'; '.join(said)})" if said else model
+
 
 class RunStore:
     """The folder of one run: `runs/<set>/<model>--<hash>/`.
@@ -86,6 +98,14 @@ class RunStore:
                 self.folder / "run.json", {"schema": 1, "spec": asdict(self.spec), "provenance": provenance}
             )
         sweep_temporaries(self.folder)
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """What the run recorded of its making."""
+        path = self.folder / "run.json"
+        with reading(path, "delete the run's folder and predict again"):
+            described: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            return dict(described["provenance"])
 
     def parts(self) -> list[Path]:
         """Finished prediction parts in order."""

@@ -6,8 +6,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow as pa
+from filelock import FileLock, Timeout
 
-from depthvlm_bench.errors import CheckError, FrameError
+from depthvlm_bench.errors import CheckError, FrameError, UsageError
 from depthvlm_bench.hashing import canonical_json
 
 
@@ -41,9 +42,25 @@ def reading(where: object, next_step: str = "dvbench verify names all that is da
         raise CheckError(
             "a stored record is damaged", where=where, why=error.detail, next_step=next_step
         ) from error
-    except (OSError, ValueError, KeyError, pa.ArrowException) as error:
+    except UsageError as error:
+        raise CheckError(
+            "a stored file is damaged", where=error.where, why=error.what, next_step=next_step
+        ) from error
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, pa.ArrowException) as error:
         why = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckError("a stored file cannot be read", where=where, why=why, next_step=next_step) from error
+
+
+@contextmanager
+def only_one(folder: Path, what: str) -> Iterator[None]:
+    """Hold a folder against other processes; CheckError at once where one of them holds it."""
+    lock = folder.parent / ".locks" / f"{folder.name}.lock"
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(lock, timeout=0):
+            yield
+    except Timeout as error:
+        raise CheckError(what, where=folder, next_step="wait for it, or end it") from error
 
 
 def sweep_temporaries(folder: Path) -> None:

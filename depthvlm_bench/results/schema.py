@@ -11,6 +11,7 @@ import pyarrow as pa
 from depthvlm_bench.config import from_mapping
 from depthvlm_bench.errors import CheckError, UsageError
 from depthvlm_bench.hashing import sha256_json
+from depthvlm_bench.predict.store import model_label
 from depthvlm_bench.records.files import write_json
 from depthvlm_bench.records.schema import TAGS
 from depthvlm_bench.records.writer import write_table
@@ -68,6 +69,7 @@ class Result:
         ranked: whether protocol, set kind, completeness and model allow a rank.
         complete: whether every image of the manifest (and --where) has its predictions.
         exposure: whether the model's training saw the dataset: yes, no or unknown.
+        diagnostics: figures that are no score: delta1 by the other read-out.
         for_tests: whether the model only tests the harness; such results stand in no table.
         where: the record selection; null: all.
         run: hash of the run whose predictions were scored.
@@ -94,6 +96,7 @@ class Result:
     exposure: str
     for_tests: bool
     scores: dict[str, Score]
+    diagnostics: dict[str, float]
     counts: Counts
     run: str
     prompt_hash: str | None
@@ -114,9 +117,7 @@ class Result:
     @property
     def label(self) -> str:
         """The model as a table names it: with its options, and what it was fitted on."""
-        said = [f"{name}={value}" for name, value in sorted(self.options.items())]
-        said += [f"fit: {', '.join(sorted(self.fit))}"] if self.fit else []
-        return f"{self.model} ({'; '.join(said)})" if said else self.model
+        return model_label(self.model, self.options, self.fit)
 
 
 def result_path(results: Path, result: Result) -> Path:
@@ -137,7 +138,7 @@ def read_result(path: Path) -> Result:
     """Read a result; CheckError where it is not one of this schema version."""
     try:
         mapping: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
+    except ValueError as error:
         raise CheckError("not a result", where=path, why=str(error)) from error
     found = mapping.get("schema_version") if isinstance(mapping, dict) else None
     if found != RESULT_VERSION:
@@ -151,7 +152,7 @@ def read_result(path: Path) -> Result:
         return from_mapping(Result, mapping, path)
     except UsageError as error:
         raise CheckError(
-            "damaged result", where=path, why=error.what, next_step="dvbench score makes it anew"
+            "damaged result", where=error.where, why=error.what, next_step="dvbench score makes it anew"
         ) from error
 
 

@@ -5,11 +5,12 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from depthvlm_bench.errors import CheckError, DataMissingError
+from depthvlm_bench.errors import CheckError, DataMissingError, UsageError
 from depthvlm_bench.predict.contracts import Model
 from depthvlm_bench.predict.runner import POINT_LISTS, RunSettings, check_settings, predict
 from depthvlm_bench.predict.store import RunSpec, RunStore
 from depthvlm_bench.progress import Progress
+from depthvlm_bench.records.files import only_one
 from depthvlm_bench.records.reader import RecordSet
 from depthvlm_bench.results.provenance import collect
 from depthvlm_bench.results.schema import Mode, Result, write_result
@@ -44,6 +45,8 @@ def with_fit(model: Model, options: object, train: Sequence[RecordSet]) -> tuple
     Raises:
         DataMissingError: there is no training set; a fit on evaluation data is never made.
     """
+    if getattr(options, "fit_on", ()):
+        raise UsageError("fit_on is no option of its own", next_step="--fit-on SET names the training set")
     if not model.card.fitted:
         return options, {}
     if not train:
@@ -98,18 +101,19 @@ def evaluate(
     Args:
         train: training sets for fitted models.
         limit: predict at most this many images; the result is partial.
-        where: predict and score only records of this selection.
+        where: predict and score only records of this selection; none of them is no result.
     """
     check_settings(model.card, settings)
     fitted, fit = with_fit(model, options, train)
     store = RunStore(out / "runs", run_spec(model, fitted, fit, records, settings))
     wanted = [row["id"] for row in wanted_rows(records, where)][:limit]
-    lists = POINT_LISTS if model.card.kind == "dense" else settings.lists
-    store.open({"settings": asdict(settings), **collect()})
-    predicted = predict(model, fitted, records, set(wanted), replace(settings, lists=lists), store, progress)
+    settings = replace(settings, lists=POINT_LISTS if model.card.kind == "dense" else settings.lists)
+    with only_one(store.folder, "another process predicts this run"):
+        store.open({"settings": asdict(settings), **collect()})
+        predicted = predict(model, fitted, records, set(wanted), settings, store, progress)
     results, paths = score_and_write(store, model, records, protocol, out, where)
     resumed = len(wanted) - predicted
-    return Evaluation(model.card.id, records, store.folder, predicted, resumed, results, paths)
+    return Evaluation(store.spec.label, records, store.folder, predicted, resumed, results, paths)
 
 
 def score_and_write(

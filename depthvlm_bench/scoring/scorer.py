@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from depthvlm_bench.conventions import FloatArray
 from depthvlm_bench.errors import UsageError
 from depthvlm_bench.predict.contracts import ModelCard
 from depthvlm_bench.predict.store import RunStore
@@ -20,6 +21,7 @@ from depthvlm_bench.scoring.protocol import Protocol
 from depthvlm_bench.scoring.uncertainty import bootstrap_interval
 
 DENSE_RATIO = 1.25
+DIAGNOSTIC_READOUT = "bilinear"
 POINT_COLUMNS = ("id", "scene", "camera", "tags", "points", "prompt_id")
 
 
@@ -32,21 +34,14 @@ class Scored:
 
 
 def wanted_rows(records: RecordSet, where: str | None) -> list[dict[str, Any]]:
-    """The set's records that a selection asks for, without pixels.
-
-    Raises:
-        UsageError: the selection is empty.
-    """
+    """The set's records that a selection asks for, without pixels; may be empty."""
     selects = parse_where(where)
     rows: list[dict[str, Any]] = records.points(list(POINT_COLUMNS)).to_pylist()
-    chosen = [row for row in rows if selects(row["tags"])]
-    if not chosen:
-        raise UsageError(f"--where {where!r} selects no image", where=records.name)
-    return chosen
+    return [row for row in rows if selects(row["tags"])]
 
 
 def score_sparse(
-    rows: list[dict[str, Any]], predictions: pa.Table, protocol: Protocol
+    rows: list[dict[str, Any]], predictions: pa.Table, protocol: Protocol, readout: str | None = None
 ) -> tuple[list[dict[str, Any]], dict[str, int]]:
     """Per-image counts on the asked points; an image without any prediction row is left out as missing.
 
@@ -54,13 +49,17 @@ def score_sparse(
         rows: records with `points`.
         predictions: rows of PREDICTION_SCHEMA.
         protocol: names the read-out and the ratio.
+        readout: another read-out than the protocol's, as a diagnostic.
 
     Returns:
         per-image rows, and answers by outcome. A point without a prediction row counts as a miss, `absent`.
     """
     by_record: dict[str, dict[int, tuple[float | None, str]]] = {}
     wanted = predictions.filter(pc.equal(predictions["list"], protocol.points))
-    columns = (wanted[name].to_pylist() for name in ("id", "point_index", f"{protocol.readout}_m", "outcome"))
+    columns = (
+        wanted[name].to_pylist()
+        for name in ("id", "point_index", f"{readout or protocol.readout}_m", "outcome")
+    )
     for record, index, value, outcome in zip(*columns, strict=True):
         by_record.setdefault(record, {})[index] = (value, outcome)
     scored: list[dict[str, Any]] = []
@@ -111,14 +110,35 @@ def score_run(
         )
     rows = wanted_rows(records, where)
     outcomes: dict[str, int] = {}
+    diagnostics: dict[str, float] = {}
     if mode == "sparse":
-        images, outcomes = score_sparse(rows, store.predictions(), protocol)
+        predictions = store.predictions()
+        images, outcomes = score_sparse(rows, predictions, protocol)
+        other, _ = score_sparse(rows, predictions, protocol, DIAGNOSTIC_READOUT)
+        diagnostics = {f"delta1_{DIAGNOSTIC_READOUT}": float(_shares(other).mean())} if other else {}
     else:
         images = score_dense(rows, store.dense(), protocol)
     if not images:
         return None
-    result = _result(store, card, records, protocol, mode, where, rows, images, outcomes)
-    return Scored(result, pa.Table.from_pylist(images, PER_IMAGE_SCHEMA))
+    scored = _Images(images, len(rows) - len(images), outcomes, diagnostics)
+    return Scored(
+        _result(store, card, records, protocol, mode, where, scored),
+        pa.Table.from_pylist(images, PER_IMAGE_SCHEMA),
+    )
+
+
+@dataclass(frozen=True)
+class _Images:
+    """Per-image rows, and what was found on the way."""
+
+    rows: list[dict[str, Any]]
+    missing: int
+    outcomes: dict[str, int]
+    diagnostics: dict[str, float]
+
+
+def _shares(images: list[dict[str, Any]]) -> FloatArray:
+    return np.array([row["hits"] / row["asked"] for row in images])
 
 
 def _image_row(row: dict[str, Any], asked: int, answered: int, hits: int) -> dict[str, Any]:
@@ -133,15 +153,12 @@ def _result(
     protocol: Protocol,
     mode: Mode,
     where: str | None,
-    rows: list[dict[str, Any]],
-    images: list[dict[str, Any]],
-    outcomes: dict[str, int],
+    images: _Images,
 ) -> Result:
-    spec, info = store.spec, records.info
-    shares = np.array([row["hits"] / row["asked"] for row in images])
+    spec, info, missing = store.spec, records.info, images.missing
+    shares = _shares(images.rows)
     low, high = bootstrap_interval(shares, protocol.bootstrap)
-    totals = {name: sum(row[name] for row in images) for name in ("asked", "answered", "hits")}
-    missing = len(rows) - len(images)
+    totals = {name: sum(row[name] for row in images.rows) for name in ("asked", "answered", "hits")}
     dataset = str(info["converter"]).split("/")[0]
     return Result(
         model=spec.model,
@@ -165,10 +182,11 @@ def _result(
         exposure=exposure(card, spec.fit, dataset),
         for_tests=card.for_tests,
         scores={"delta1": Score(float(shares.mean()), low, high)},
-        counts=Counts(images=len(images), images_missing=missing, outcomes=outcomes, **totals),
+        diagnostics=images.diagnostics,
+        counts=Counts(images=len(shares), images_missing=missing, outcomes=images.outcomes, **totals),
         run=spec.hash,
         prompt_hash=None,
-        provenance=collect(),
+        provenance=collect() | {"run": store.provenance},
     )
 
 

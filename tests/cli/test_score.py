@@ -26,7 +26,7 @@ def test_the_same_predictions_give_the_same_results(evaluated, dvbench):
     done = dvbench("score")
     assert done.code == 0, done.text
     assert results_of(evaluated) == before
-    assert "constant on ibims1" in done.out
+    assert "constant (depth_m=5.0) on ibims1" in done.out
     assert done.out.count("  sparse δ1 ") == 2
 
 

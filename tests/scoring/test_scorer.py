@@ -128,9 +128,8 @@ def test_a_selection_is_complete_in_itself(score):
     assert (outdoor.scores["delta1"].value, outdoor.counts.asked) == (0.0, 2)
 
 
-def test_a_selection_of_nothing_is_an_error(records):
-    with pytest.raises(UsageError, match="selects no image"):
-        wanted_rows(records, "underwater")
+def test_a_selection_of_nothing_is_no_record(records):
+    assert wanted_rows(records, "underwater") == []
 
 
 def test_only_strict_sets_are_ranked(tmp_path):
