@@ -6,12 +6,14 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 workspace_option = click.option(
     "--workspace",
@@ -33,6 +35,33 @@ option_option = click.option(
     metavar="KEY=VALUE",
     help="An option of the dataset's reader or the model.",
 )
+
+
+data_option = click.option(
+    "--data",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder that holds set folders.  [default: WORKSPACE/data]",
+)
+protocol_option = click.option("--protocol", "protocol_name", default="dvbench-1", show_default=True)
+where_option = click.option("--where", help="Only records of these tags, e.g. 'indoor & real'.")
+input_option = click.option(
+    "--input",
+    "input_mode",
+    type=click.Choice(["canonical", "native", "preferred"]),
+    help="Which picture is shown.  [default: canonical; native where the camera is unknown]",
+)
+camera_option = click.option(
+    "--camera", type=click.Choice(["known", "unknown"]), default="known", show_default=True
+)
+
+
+def out_option(what: str, default: str) -> Callable[[F], F]:
+    """--out, said for what it holds in the command at hand."""
+    return click.option(
+        "--out",
+        type=click.Path(file_okay=False, path_type=Path),
+        help=f"Folder for {what}.  [default: {default}]",
+    )
 
 
 def examples(*lines: str) -> str:

@@ -11,6 +11,7 @@ from depthvlm_bench.cli.common import (
     examples,
     json_option,
     option_option,
+    out_option,
     print_json,
     root_option,
     workspace_option,
@@ -54,11 +55,7 @@ SHOWN_DIFFERENCES = 20
 @click.option("--retry-skipped", is_flag=True, help="Write shards anew that left frames out.")
 @click.option("--replan", is_flag=True, help="Forget an earlier plan and its shards.")
 @click.option("--dry-run", is_flag=True, help="Plan, print, write nothing.")
-@click.option(
-    "--out",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Folder for set folders.  [default: WORKSPACE/data]",
-)
+@out_option("set folders", "WORKSPACE/data")
 @option_option
 @workspace_option
 @json_option

@@ -7,10 +7,16 @@ import click
 
 from depthvlm_bench.cli.common import (
     ScreenProgress,
+    camera_option,
+    data_option,
     examples,
+    input_option,
     json_option,
     option_option,
+    out_option,
     print_json,
+    protocol_option,
+    where_option,
     workspace_option,
 )
 
@@ -33,19 +39,10 @@ EXAMPLES = (
 @click.command("eval", epilog=examples(*EXAMPLES))
 @click.option("--model", "name", required=True, help="One of `dvbench models`.")
 @click.option("--set", "set_names", multiple=True, help="A converted set.  [default: all evaluation sets]")
-@click.option(
-    "--data",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Folder of sets.  [default: WORKSPACE/data]",
-)
-@click.option("--protocol", "protocol_name", default="dvbench-1", show_default=True)
-@click.option(
-    "--input",
-    "input_mode",
-    type=click.Choice(["canonical", "native", "preferred"]),
-    help="Which picture.  [default: canonical; native where the camera is unknown]",
-)
-@click.option("--camera", type=click.Choice(["known", "unknown"]), default="known", show_default=True)
+@data_option
+@protocol_option
+@input_option
+@camera_option
 @click.option(
     "--list",
     "lists",
@@ -57,17 +54,13 @@ EXAMPLES = (
 @click.option(
     "--fit-on", multiple=True, help="Training set to fit on.  [default: all converted training splits]"
 )
-@click.option("--where", help="Only records of these tags, e.g. 'indoor & real'.")
+@where_option
 @click.option(
     "--limit", type=click.IntRange(min=1), help="At most this many images a set; the result is partial."
 )
 @click.option("--batch", type=click.IntRange(min=1), help="Pictures at once.  [default: the model's]")
 @click.option("--dry-run", is_flag=True, help="Say what would be predicted, do nothing.")
-@click.option(
-    "--out",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Folder for runs/ and results/.  [default: WORKSPACE]",
-)
+@out_option("runs/ and results/", "WORKSPACE")
 @option_option
 @workspace_option
 @json_option

@@ -5,7 +5,16 @@ from typing import TYPE_CHECKING
 
 import click
 
-from depthvlm_bench.cli.common import console, examples, json_option, workspace_option
+from depthvlm_bench.cli.common import (
+    camera_option,
+    console,
+    examples,
+    input_option,
+    json_option,
+    out_option,
+    protocol_option,
+    workspace_option,
+)
 
 if TYPE_CHECKING:
     from depthvlm_bench.leaderboard.table import Leaderboard, Selection
@@ -15,22 +24,13 @@ EXAMPLES = ("dvbench leaderboard", "dvbench leaderboard shared/results --mode de
 
 @click.command("leaderboard", epilog=examples(*EXAMPLES))
 @click.argument("results", required=False, type=click.Path(path_type=Path))
-@click.option("--protocol", "protocol_name", default="dvbench-1", show_default=True)
+@protocol_option
 @click.option("--mode", type=click.Choice(["sparse", "dense"]), default="sparse", show_default=True)
-@click.option(
-    "--input",
-    "input_mode",
-    type=click.Choice(["canonical", "native", "preferred"]),
-    help="Which picture was shown.  [default: canonical; native where the camera is unknown]",
-)
-@click.option("--camera", type=click.Choice(["known", "unknown"]), default="known", show_default=True)
+@input_option
+@camera_option
 @click.option("--where", help="Results of this selection of records.")
 @click.option("--intervals/--no-intervals", default=True, show_default=True, help="Show 95 % intervals.")
-@click.option(
-    "--out",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Folder for the files.  [default: WORKSPACE/leaderboard]",
-)
+@out_option("the files", "WORKSPACE/leaderboard")
 @workspace_option
 @json_option
 def command(

@@ -4,7 +4,16 @@ from pathlib import Path
 
 import click
 
-from depthvlm_bench.cli.common import examples, json_option, print_json, workspace_option
+from depthvlm_bench.cli.common import (
+    data_option,
+    examples,
+    json_option,
+    out_option,
+    print_json,
+    protocol_option,
+    where_option,
+    workspace_option,
+)
 
 
 @click.command(
@@ -12,18 +21,10 @@ from depthvlm_bench.cli.common import examples, json_option, print_json, workspa
 )
 @click.option("--set", "set_names", multiple=True, help="Only runs on this set.")
 @click.option("--model", "names", multiple=True, help="Only runs of this model.")
-@click.option(
-    "--data",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Folder of sets.  [default: WORKSPACE/data]",
-)
-@click.option("--protocol", "protocol_name", default="dvbench-1", show_default=True)
-@click.option("--where", help="Only records of these tags, e.g. 'indoor & real'.")
-@click.option(
-    "--out",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Folder of runs/ and results/.  [default: WORKSPACE]",
-)
+@data_option
+@protocol_option
+@where_option
+@out_option("runs/ and results/", "WORKSPACE")
 @workspace_option
 @json_option
 def command(

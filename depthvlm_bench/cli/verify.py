@@ -6,7 +6,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from depthvlm_bench.cli.common import ScreenProgress, examples, json_option, print_json, workspace_option
+from depthvlm_bench.cli.common import (
+    ScreenProgress,
+    data_option,
+    examples,
+    json_option,
+    print_json,
+    workspace_option,
+)
 from depthvlm_bench.errors import DataMissingError, ExitCode
 
 if TYPE_CHECKING:
@@ -22,11 +29,7 @@ Checked = dict[str, dict["Role", list["Finding"]]]
     "verify", epilog=examples("dvbench verify", "dvbench verify nuscenes /data/sets/nuscenes@mini_train")
 )
 @click.argument("sets", nargs=-1, metavar="[SET]...")
-@click.option(
-    "--data",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Folder that holds set folders.  [default: WORKSPACE/data]",
-)
+@data_option
 @workspace_option
 @json_option
 def command(sets: tuple[str, ...], data: Path | None, workspace: Path, as_json: bool) -> int:
