@@ -1,6 +1,6 @@
 """Two honest naive rows, fitted on training splits: the best constant, and the median depth by row."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,12 +13,12 @@ from depthvlm_bench.geometry.camera import inside
 from depthvlm_bench.predict.contracts import DenseMap, Model, ModelCard, View
 from depthvlm_bench.records.codec import record_grid
 from depthvlm_bench.records.reader import RecordSet, depth_of
+from depthvlm_bench.scoring.metrics import DELTA1_RATIO
 
 PICTURE_ROWS = 64
 LOG_STEP = 0.002
 LOG_MIN, LOG_MAX = np.log(0.001), np.log(1000.0)
 LOG_BINS = int(np.ceil((LOG_MAX - LOG_MIN) / LOG_STEP))
-DELTA1_RATIO = 1.25
 FIT_COLUMNS = (
     *(
         "id",
@@ -99,33 +99,24 @@ def row_medians_m(histogram: FloatArray) -> FloatArray:
     return np.asarray(np.asarray(medians, dtype=np.float64)[nearest])
 
 
-class BestConstantPredictor:
-    """Answers the constant that would have scored best on the training splits."""
+class FittedColumnPredictor:
+    """Answers a depth for each picture row, fitted on training sets and interpolated between row centres.
+
+    Args:
+        fit: histogram -> depths of picture rows, any number of them, m.
+    """
+
+    def __init__(self, fit: Callable[[FloatArray], FloatArray]) -> None:
+        self.fit = fit
 
     def load(self, options: FitOptions) -> None:
         """Fit."""
-        self.depth_m = best_constant_m(
-            depth_histogram([RecordSet(folder, "train") for folder in options.fit_on])
-        )
+        histogram = depth_histogram([RecordSet(folder, "train") for folder in options.fit_on])
+        self.column_m = self.fit(histogram).astype(np.float32)[:, None]
 
     def predict(self, views: Sequence[View]) -> list[DenseMap]:
-        """A single value, spread over each view."""
-        return [DenseMap(np.full((1, 1), self.depth_m, np.float32), resize="nearest") for _ in views]
-
-
-class RowPriorPredictor:
-    """Answers the median training depth of the pixel's row, interpolated between row centres."""
-
-    def load(self, options: FitOptions) -> None:
-        """Fit."""
-        self.rows_m = row_medians_m(
-            depth_histogram([RecordSet(folder, "train") for folder in options.fit_on])
-        )
-
-    def predict(self, views: Sequence[View]) -> list[DenseMap]:
-        """One column, spread over each view."""
-        column = self.rows_m.astype(np.float32)[:, None]
-        return [DenseMap(column, resize="bilinear") for _ in views]
+        """The column, spread over each view."""
+        return [DenseMap(self.column_m, resize="bilinear") for _ in views]
 
 
 def _card(name: str, summary: str) -> ModelCard:
@@ -135,6 +126,12 @@ def _card(name: str, summary: str) -> ModelCard:
 
 
 BEST_CONSTANT = Model(
-    _card("best-constant", "the constant that fits training best"), BestConstantPredictor, FitOptions
+    _card("best-constant", "the constant that fits training best"),
+    lambda: FittedColumnPredictor(lambda histogram: np.array([best_constant_m(histogram)])),
+    FitOptions,
 )
-ROW_PRIOR = Model(_card("row-prior", "median training depth by picture row"), RowPriorPredictor, FitOptions)
+ROW_PRIOR = Model(
+    _card("row-prior", "median training depth by picture row"),
+    lambda: FittedColumnPredictor(row_medians_m),
+    FitOptions,
+)

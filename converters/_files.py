@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import numpy.typing as npt
 
-from depthvlm_bench.errors import DataMissingError, FrameError, SkipReason
+from depthvlm_bench.errors import CheckError, DataMissingError, FrameError, SkipReason
 from depthvlm_bench.frames import DepthGrid, Picture, UInt16Array
 from depthvlm_bench.geometry.grids import PixelAffine
 from depthvlm_bench.records.pictures import decode_depth_png
@@ -41,7 +41,10 @@ class RawTree:
     def names(self, relative: str) -> list[str]:
         """Names of a list file, one a line, sorted, without blanks and # comments; none where no file is."""
         path = self.path(relative)
-        lines = path.read_text(encoding="utf-8-sig").split("\n") if path.is_file() else []
+        try:
+            lines = path.read_text(encoding="utf-8-sig").split("\n") if path.is_file() else []
+        except UnicodeDecodeError as error:
+            raise CheckError("a list of names is not UTF-8 text", where=path, why=str(error)) from error
         return sorted({line for line in map(str.strip, lines) if line and not line.startswith("#")})
 
     def picture(self, relative: str) -> Picture:

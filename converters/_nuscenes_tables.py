@@ -46,7 +46,9 @@ class Tables:
             with path.open("rb") as file:
                 yield from ijson.items(file, "item", use_float=True)
         except (OSError, ijson.JSONError) as error:
-            raise CheckError("nuScenes table cannot be read", where=path, why=str(error)) from error
+            why = getattr(error, "strerror", None) or "not a JSON list of objects, or cut off"
+            again = "unpack the dataset's metadata archive again"
+            raise CheckError("nuScenes table cannot be read", where=path, why=why, next_step=again) from error
 
     def scene_names(self) -> set[str]:
         """Names of all scenes."""
@@ -62,11 +64,14 @@ class Tables:
     def _consistent(self) -> Iterator[None]:
         try:
             yield
-        except KeyError as error:
-            why = f"token or field {error} is missing"
-            raise CheckError("nuScenes tables do not fit together", where=self.folder, why=why) from error
-        except ValueError as error:
-            raise CheckError("nuScenes tables hold no pose", where=self.folder, why=str(error)) from error
+        except (KeyError, ValueError, TypeError, AttributeError) as error:
+            missing = isinstance(error, KeyError)
+            raise CheckError(
+                "nuScenes tables do not fit together",
+                where=self.folder,
+                why=f"token or field {error} is missing" if missing else str(error),
+                next_step="unpack the dataset's metadata archive again",
+            ) from error
 
     def _keyframes(self, scene_names: set[str], channels: tuple[str, ...]) -> Iterator[Keyframe]:
         scenes = {row["token"]: row["name"] for row in self.stream("scene") if row["name"] in scene_names}
@@ -90,6 +95,8 @@ class Tables:
 
 
 def _join(row: Row, rig: Row, pose: Row) -> Row:
+    if not isinstance(row["filename"], str) or not isinstance(row["timestamp"], int):
+        raise TypeError(f"sample_data {row['token']} has no file name or time stamp")
     return row | {
         "K": rig["camera_intrinsic"],
         "global_from_ego": transform_from_quaternion(pose["rotation"], pose["translation"]),

@@ -80,7 +80,7 @@ class ScanNetPPSource:
             return dict.fromkeys(entries) | known, path
         except FrameError as error:
             return {}, error.detail
-        except (ValueError, AttributeError) as error:
+        except (ValueError, AttributeError, RecursionError) as error:
             return {}, f"{path}: {error}"
 
     def read(self, ref: FrameRef) -> Frame:

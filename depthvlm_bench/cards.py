@@ -1,11 +1,12 @@
 """Dataset cards: what is known of a dataset before a single file of it is read."""
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cache
 from importlib.resources import files
 from typing import Literal
 
 from depthvlm_bench.config import load_toml
+from depthvlm_bench.hashing import sha256_json
 
 Role = Literal["train", "eval"]
 
@@ -39,6 +40,22 @@ class Tags:
     light: str | None = None
     weather: str | None = None
     density: str | None = None
+
+
+# What a card says about a dataset without deciding what is made of it.
+DESCRIPTIVE = frozenset(
+    (
+        "title",
+        "kind",
+        "licence",
+        "homepage",
+        "citation",
+        "size",
+        "tree",
+        "paper_constant_2m",
+        "source_split_images",
+    )
+)
 
 
 @dataclass(frozen=True)
@@ -80,6 +97,11 @@ class DatasetCard:
     paper_constant_2m: float | None = None
     source_split_images: dict[str, int] = field(default_factory=dict)
     tags: Tags = field(default_factory=Tags)
+
+    @property
+    def content_hash(self) -> str:
+        """Hash of what decides a set's content; a mended citation or licence changes no set."""
+        return sha256_json({name: value for name, value in asdict(self).items() if name not in DESCRIPTIVE})
 
     @property
     def roles(self) -> tuple[Role, ...]:

@@ -61,6 +61,8 @@ def parse_options(cls: type[T], pairs: Sequence[str], where: str) -> T:
         if not separator:
             raise UsageError(f"option {pair!r} is not KEY=VALUE", where=where)
         name = key.strip().replace("-", "_")
+        if name in mapping:
+            raise UsageError(f"option {name!r} is given twice", where=where)
         mapping[name] = _from_text(hints.get(name, str), text.strip(), f"{where}: {name}")
     return from_mapping(cls, mapping, where)
 

@@ -29,6 +29,7 @@ PICTURE_ERRORS = (OSError, ValueError, SyntaxError, Image.DecompressionBombError
 POINT_DEPTH_SCALE = 256.0
 FINE_UV_STEP_PX, COARSE_UV_STEP_PX = 1 / 16, 1 / 8
 FINE_UV_MAX_SIZE_PX = 4095
+COARSE_UV_MAX_SIZE_PX = 8191
 
 
 @dataclass(frozen=True)
@@ -192,7 +193,10 @@ class DepthPoints:
     @classmethod
     def from_projection(cls, projection: Projection, camera: PinholeCamera) -> Self:
         """Quantise projected points and flag occlusion suspects; depth beyond uint16 is dropped."""
-        fine = max(camera.width, camera.height) <= FINE_UV_MAX_SIZE_PX
+        longest = max(camera.width, camera.height)
+        if longest > COARSE_UV_MAX_SIZE_PX:
+            raise FrameError("size_mismatch", f"{longest} px is more than point coordinates can hold")
+        fine = longest <= FINE_UV_MAX_SIZE_PX
         step = FINE_UV_STEP_PX if fine else COARSE_UV_STEP_PX
         raw = np.floor((np.array([projection.u_px, projection.v_px]) + 0.5) / step)
         z_raw = np.floor(projection.depth_m * POINT_DEPTH_SCALE + 0.5)
@@ -242,13 +246,25 @@ class Frame:
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Refuse a camera that is not the picture's (FrameError size_mismatch)."""
+        """Refuse a camera that is not the picture's (size_mismatch) or is no camera (bad_intrinsics)."""
         if self.picture.size != (self.camera.width, self.camera.height):
             raise FrameError(
                 "size_mismatch",
                 f"{self.picture.path}: picture is {self.picture.size}, "
                 f"camera says {(self.camera.width, self.camera.height)}",
             )
+        if not _is_plausible(self.camera):
+            raise FrameError("bad_intrinsics", f"{self.picture.path}: no camera has {self.camera}")
+
+
+def _is_plausible(camera: PinholeCamera) -> bool:
+    """Fields of view of 1 to 157 degrees, pixels at most thrice as high as wide, a centre near the picture.
+
+    Catches normalised and mistyped intrinsics, which would ask for canonical pictures of any size.
+    """
+    wide, high = camera.fx_px / camera.width, camera.fy_px / camera.fx_px
+    centred = -1 <= camera.cx_px / camera.width <= 2 and -1 <= camera.cy_px / camera.height <= 2
+    return 0.1 <= wide <= 60 and 1 / 3 <= high <= 3 and centred
 
 
 @dataclass(frozen=True)

@@ -94,8 +94,8 @@ ORDER = (
         "progress",
         "sampling.draw",
     ),
-    *("sampling.pick", "records", "sampling.manifest", "convert"),
-    *("scoring.metrics", "predict", "results", "scoring", "leaderboard"),
+    *("sampling.pick", "records", "sampling.manifest", "scoring.metrics", "convert"),
+    *("predict", "results", "scoring", "leaderboard"),
 )
 
 

@@ -104,7 +104,7 @@ def command(
         manifest=manifest,
     )
     if dry_run:
-        _dry_run(converter, request)
+        _dry_run(converter, request, as_json=as_json)
         return
     summary = convert(converter, request, ScreenProgress())
     if as_json:
@@ -148,7 +148,12 @@ def _compare(summary: "ConvertSummary", manifest: Path, *, quiet: bool) -> None:
     from depthvlm_bench.errors import CheckError
 
     if not summary.differences:
-        click.echo("  rebuilt exactly: every image, point and depth is the manifest's", err=quiet)
+        earlier = (
+            " (as built by an earlier run; --replan reads the raw tree again)"
+            if summary.shards_resumed
+            else ""
+        )
+        click.echo(f"  rebuilt exactly: every image, point and depth is the manifest's{earlier}", err=quiet)
         return
     for difference in summary.differences[:SHOWN_DIFFERENCES]:
         click.echo(f"  {difference.what:<8}{difference.id}: {difference.detail}", err=quiet)
@@ -160,15 +165,20 @@ def _compare(summary: "ConvertSummary", manifest: Path, *, quiet: bool) -> None:
     )
 
 
-def _dry_run(converter: "Converter", request: "ConvertRequest") -> None:
-    from depthvlm_bench.convert.run import open_source, plan_split
+def _dry_run(converter: "Converter", request: "ConvertRequest", *, as_json: bool) -> None:
+    from depthvlm_bench.convert.run import open_source, plan_split, resolve_split
     from depthvlm_bench.records.receipts import count_reasons, reasons_text
 
     source = open_source(converter, request.root, request.options)
     try:
-        chosen, plan, _ = plan_split(converter, request, source, ScreenProgress())
+        chosen = resolve_split(converter, request, source)
+        plan, _ = plan_split(converter, request, source, chosen, ScreenProgress())
     finally:
         source.close()
+    if as_json:
+        counts = {"images": len(plan.frames), "shards": plan.shards, "skips": count_reasons(plan.skips)}
+        print_json({"set": chosen.set_name, "split": asdict(chosen.split)} | counts)
+        return
     click.echo(
         f"would write {request.data / chosen.set_name}: {chosen.split.role} from {chosen.split.source}, "
         f"{len(plan.frames)} images in {plan.shards} shards of {plan.shard_rows}; "

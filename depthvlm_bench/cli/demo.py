@@ -1,5 +1,6 @@
 """dvbench demo: the whole job on a small scale, from raw trees to a leaderboard."""
 
+import shlex
 import shutil
 import sys
 from collections.abc import Iterator
@@ -101,7 +102,8 @@ def _convert(raw: Path, data: Path, jobs: tuple[tuple[str, dict[str, Any]], ...]
 
 
 def _evaluate(workspace: Path) -> None:
-    from depthvlm_bench.cli.eval import choose_sets, print_evaluation
+    from depthvlm_bench.cli.eval import print_evaluation
+    from depthvlm_bench.cli.sets import choose_sets
     from depthvlm_bench.config import parse_options
     from depthvlm_bench.predict.runner import RunSettings
     from depthvlm_bench.registry import load_model
@@ -143,8 +145,9 @@ def _close(workspace: Path, raw: Path, used: list[str], files: list[Path], *, pr
         click.echo(f"  {'table':<12}{path}")
     dvbench, python = _as_typed("dvbench", Path(sys.argv[0])), _as_typed("python", Path(sys.executable))
     load = f"import datasets; print(datasets.load_dataset('{workspace}/data/{used[0]}'))"
+    shown = shlex.quote(str(workspace))
     click.echo("next")
-    click.echo(f"  {dvbench} verify --workspace {workspace}")
+    click.echo(f"  {dvbench} verify --workspace {shown}")
     click.echo(f'  {python} -c "{load}"')
     click.echo(f"  {dvbench} datasets    (which raw data you could convert), then")
     click.echo(f"  {dvbench} convert nuscenes --root /data/nuscenes")
@@ -161,4 +164,4 @@ def _as_typed(name: str, running: Path) -> str:
     ):
         return name
     here = Path.cwd()
-    return str(running.relative_to(here) if running.is_relative_to(here) else running)
+    return shlex.quote(str(running.relative_to(here) if running.is_relative_to(here) else running))

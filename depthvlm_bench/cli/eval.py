@@ -86,15 +86,22 @@ def command(
 
     Predictions are kept as they come; the same command resumes, and predicts nothing twice.
     """
+    from depthvlm_bench.cli.sets import choose_sets, selected
     from depthvlm_bench.config import parse_options
+    from depthvlm_bench.errors import UsageError
     from depthvlm_bench.predict.runner import POINT_LISTS, RunSettings
+    from depthvlm_bench.records.where import normal_where
     from depthvlm_bench.registry import load_model
     from depthvlm_bench.scoring.evaluate import evaluate, with_fit
     from depthvlm_bench.scoring.protocol import load_protocol
 
+    where = normal_where(where)
+
     model, protocol = load_model(name), load_protocol(protocol_name)
     options: Any = parse_options(model.options_type, pairs, f"-o of {name}")
     folder = data or workspace / "data"
+    if fit_on and not model.card.fitted:
+        raise UsageError(f"{name} is not fitted", why="--fit-on goes with best-constant and row-prior")
     sets = choose_sets(folder, set_names, "eval")
     train = choose_sets(folder, fit_on, "train", required=bool(fit_on)) if model.card.fitted else []
     with_fit(model, options, train)
@@ -104,10 +111,10 @@ def command(
         lists=POINT_LISTS if lists == "both" else ("points",),
         batch=batch,
     )
-    if dry_run:
-        _dry_run(name, selected(sets, where), settings, where, limit)
-        return
     sets = selected(sets, where)
+    if dry_run:
+        _dry_run(name, sets, settings, where, limit, as_json=as_json)
+        return
     done = []
     for records in sets:
         arguments = (model, options, train, records, settings, protocol, out or workspace, ScreenProgress())
@@ -116,35 +123,6 @@ def command(
             print_evaluation(done[-1])
     if as_json:
         print_json([_as_json(evaluation) for evaluation in done])
-
-
-def choose_sets(
-    folder: Path, names: tuple[str, ...], role: str, *, required: bool = True
-) -> "list[RecordSet]":
-    """Sets by name, or all finished ones of a role; a missing one is an error that says what there is."""
-    from depthvlm_bench.errors import DataMissingError
-    from depthvlm_bench.records.reader import find_sets
-
-    there = find_sets(folder, role)  # type: ignore[arg-type]
-    if not names:
-        if not there and required:
-            raise DataMissingError(
-                f"no converted {role} set", where=folder, next_step="dvbench convert DATASET --root DIR"
-            )
-        return there
-    return [_named(folder, name, role, [records.name for records in there]) for name in names]
-
-
-def _named(folder: Path, name: str, role: str, known: list[str]) -> "RecordSet":
-    from depthvlm_bench.errors import DataMissingError, unknown_name
-    from depthvlm_bench.records.reader import RecordSet
-
-    if not (folder / name).is_dir():
-        hint = unknown_name("set", name, known).why
-        raise DataMissingError(
-            f"no converted set {name!r}", where=folder, why=hint, next_step="dvbench convert makes sets"
-        )
-    return RecordSet(folder / name, role)  # type: ignore[arg-type]
 
 
 def print_evaluation(evaluation: "Evaluation") -> None:
@@ -169,30 +147,25 @@ def print_results(results: "Iterable[Result]") -> None:
         )
 
 
-def selected(sets: "list[RecordSet]", where: str | None) -> "list[RecordSet]":
-    """The sets that have records of a selection; the others are named, and none at all is an error."""
-    from depthvlm_bench.errors import UsageError
-    from depthvlm_bench.scoring.scorer import wanted_rows
-
-    chosen = [records for records in sets if wanted_rows(records, where)]
-    left_out = [records.name for records in sets if records not in chosen]
-    if not chosen:
-        raise UsageError(f"--where {where!r} selects no image", where=", ".join(left_out))
-    if left_out:
-        click.echo(f"no image of --where {where!r} in {', '.join(left_out)}", err=True)
-    return chosen
-
-
 def _dry_run(
-    name: str, sets: "list[RecordSet]", settings: "RunSettings", where: str | None, limit: int | None
+    name: str,
+    sets: "list[RecordSet]",
+    settings: "RunSettings",
+    where: str | None,
+    limit: int | None,
+    *,
+    as_json: bool,
 ) -> None:
     from depthvlm_bench.scoring.scorer import wanted_rows
 
-    for records in sets:
-        images = len(wanted_rows(records, where)[:limit])
-        known = "known" if settings.camera_known else "unknown"
+    images = {records.name: len(wanted_rows(records, where)[:limit]) for records in sets}
+    if as_json:
+        print_json({"model": name, "images": images})
+        return
+    known = "known" if settings.camera_known else "unknown"
+    for set_name, number in images.items():
         click.echo(
-            f"would ask {name} for {images} images of {records.name} (input {settings.input}, camera {known})"
+            f"would ask {name} for {number} images of {set_name} (input {settings.input}, camera {known})"
         )
 
 

@@ -50,7 +50,10 @@ def command(
     Prints the table and writes it as markdown, LaTeX (booktabs) and CSV.
     """
     from depthvlm_bench.leaderboard.table import Selection
+    from depthvlm_bench.records.where import normal_where
     from depthvlm_bench.scoring.protocol import load_protocol
+
+    where = normal_where(where)
 
     protocol, shown = (
         load_protocol(protocol_name),
@@ -69,11 +72,14 @@ def command(
 
 def tabulate(results: Path, selection: "Selection") -> "Leaderboard":
     """Read a folder of results and build the table; an empty one is an error that says why."""
-    from depthvlm_bench.errors import DataMissingError
+    from depthvlm_bench.errors import CheckError, DataMissingError
     from depthvlm_bench.leaderboard.table import build
     from depthvlm_bench.results.schema import read_results
 
-    board = build(read_results(results), selection)
+    def tell(fault: CheckError) -> None:
+        click.echo(f"left out: {fault.one_line()}", err=True)
+
+    board = build(read_results(results, tell), selection)
     if not board.rows:
         other = f"{board.left_out} results are of another protocol, mode, input, camera track or selection"
         raise DataMissingError(

@@ -1,5 +1,6 @@
 """The entry point: finds commands by name and turns the project's errors into one line and an exit code."""
 
+import io
 import sys
 from importlib import import_module
 
@@ -66,6 +67,9 @@ def dvbench() -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; errors of the project end in one line on stderr and their exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without δ shows ? rather than nothing
     try:
         sys.exit(dvbench.main(args=arguments, prog_name="dvbench", standalone_mode=False) or ExitCode.OK)
     except DvbenchError as error:

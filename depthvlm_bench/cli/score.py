@@ -41,19 +41,35 @@ def command(
     from dataclasses import asdict
 
     from depthvlm_bench.cli.eval import print_results
-    from depthvlm_bench.errors import DataMissingError, DvbenchError, PartialError, UsageError
+    from depthvlm_bench.errors import DataMissingError, DvbenchError, PartialError, UsageError, unknown_name
     from depthvlm_bench.predict.store import find_runs
     from depthvlm_bench.records.reader import RecordSet
-    from depthvlm_bench.records.where import parse_where
+    from depthvlm_bench.records.where import normal_where
     from depthvlm_bench.registry import load_model
     from depthvlm_bench.results.schema import Result
     from depthvlm_bench.scoring.evaluate import score_and_write
     from depthvlm_bench.scoring.protocol import load_protocol
 
+    where = normal_where(where)
+
     folder, protocol = out or workspace, load_protocol(protocol_name)
+    there = find_runs(folder / "runs")
+    for kind, asked, known in (
+        ("run on set", set_names, {run.spec.set_name for run in there}),
+        ("run of model", names, {run.spec.model for run in there}),
+    ):
+        for name in asked:
+            if there and name not in known:
+                hint = unknown_name(kind, name, known)
+                raise DataMissingError(
+                    f"no run to score: {hint.what}",
+                    where=folder / "runs",
+                    why=hint.why,
+                    next_step="dvbench eval --model NAME",
+                )
     runs = [
         run
-        for run in find_runs(folder / "runs")
+        for run in there
         if (not set_names or run.spec.set_name in set_names) and (not names or run.spec.model in names)
     ]
     if not runs:
@@ -62,7 +78,6 @@ def command(
         )
     scored: list[Result] = []
     faults: list[DvbenchError] = []
-    parse_where(where)
     for run in runs:
         try:
             records = RecordSet((data or workspace / "data") / run.spec.set_name, run.spec.role)

@@ -14,7 +14,7 @@ from depthvlm_bench.cli.common import (
     print_json,
     workspace_option,
 )
-from depthvlm_bench.errors import DataMissingError, ExitCode
+from depthvlm_bench.errors import ExitCode
 
 if TYPE_CHECKING:
     from depthvlm_bench.cards import Role
@@ -37,6 +37,7 @@ def command(sets: tuple[str, ...], data: Path | None, workspace: Path, as_json: 
 
     Exits with 1 if anything is wrong.
     """
+    from depthvlm_bench.cli.sets import set_folders
     from depthvlm_bench.convert.verify import roles_of, verify
 
     folders = set_folders(data or workspace / "data", sets)
@@ -65,31 +66,6 @@ def command(sets: tuple[str, ...], data: Path | None, workspace: Path, as_json: 
             "next: remove the shards named above (not the plan) and run the same dvbench convert again"
         )
     return ExitCode.OK if clean else ExitCode.CHECK_FAILED
-
-
-def set_folders(data: Path, names: tuple[str, ...]) -> list[Path]:
-    """Folders of the sets named, or of all sets under `data`.
-
-    Raises:
-        DataMissingError: no such set, naming the nearest; or no set at all.
-    """
-    from depthvlm_bench.convert.verify import roles_of
-    from depthvlm_bench.errors import unknown_name
-
-    there = sorted(path.parent for path in data.glob("*/data"))
-    there = [folder for folder in there if roles_of(folder)]
-    if not names and not there:
-        raise DataMissingError("no converted set", where=data, next_step="dvbench convert, or --data FOLDER")
-    folders = []
-    for name in names:
-        found = next((path for path in (data / name, Path(name)) if path.is_dir() and roles_of(path)), None)
-        if found is None:
-            hint = unknown_name("set", name, [folder.name for folder in there])
-            raise DataMissingError(
-                hint.what, where=data, why=hint.why, next_step="dvbench convert makes sets"
-            )
-        folders.append(found)
-    return folders or there
 
 
 def print_set(folder: Path, roles: "dict[Role, list[Finding]]") -> None:

@@ -20,10 +20,11 @@ from depthvlm_bench.hashing import hash64
 from depthvlm_bench.progress import Progress
 from depthvlm_bench.records.receipts import count_reasons, reasons_text
 from depthvlm_bench.sampling.draw import SEED
+from depthvlm_bench.scoring.metrics import DELTA1_RATIO
 
 Status = Literal["ok", "warn", "fail"]
 PERCENTILES = (5.0, 50.0, 95.0)
-CONSTANT_M, DELTA1 = 2.0, 1.25
+CONSTANT_M = 2.0
 # Standard errors of the sample beyond which a figure no longer looks like chance.
 SUSPICIOUS_ERRORS = 3.0
 
@@ -106,9 +107,15 @@ def examine(
     card, source = converter.card, open_source(converter, root, options)
     try:
         checks = [*_check_layout(source), *_check_splits(card, source)]
-        counted = []
+        counted: list[_Census] = []
         for split in _present_splits(card, source):
-            counted.append(_count(source, card, split, sample, progress))
+            try:
+                counted.append(_count(source, card, split, sample, progress))
+            except CheckError as error:
+                checks.append(
+                    Check(f"index of {split.source}", "fail", f"{error.what}: {error.why}", error.next_step)
+                )
+                continue
             checks += [*_check_frames(card, counted[-1]), *_check_sample(card, counted[-1])]
         checks += _check_disk(card, counted, workspace)
     finally:
@@ -171,7 +178,7 @@ def _look_at(frame: Frame, card: DatasetCard) -> _SampledFrame:
     metres = frame.depth.depth_m
     measured = metres[metres > 0]
     asked = metres[scorable(frame.depth, card.valid_min_m, card.valid_max_m)]
-    hits = (asked > CONSTANT_M / DELTA1) & (asked < CONSTANT_M * DELTA1)
+    hits = (asked > CONSTANT_M / DELTA1_RATIO) & (asked < CONSTANT_M * DELTA1_RATIO)
     return _SampledFrame(
         size=(frame.camera.width, frame.camera.height),
         fx_px=frame.camera.fx_px,

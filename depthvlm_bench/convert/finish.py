@@ -22,6 +22,14 @@ def success_path(folder: Path, role: Role) -> Path:
     return folder / f"_SUCCESS-{role}"
 
 
+def is_finished(folder: Path, role: Role) -> bool:
+    """Whether a split has all that describes it."""
+    files = (success_path(folder, role), manifest_path(folder, role))
+    points = folder / f"points-{role}.parquet"
+    there = all(path.is_file() for path in files) and (role == "train" or points.is_file())
+    return there and role in _described_splits(folder)
+
+
 def finished_hash(folder: Path, role: Role) -> str:
     """The manifest hash of a finished split."""
     path = success_path(folder, role)
@@ -84,9 +92,16 @@ def _split_entry(
 
 def _describe(folder: Path, role: Role, entry: dict[str, Any]) -> None:
     """Put one split's entry into dataset.json, leaving the other split's as it is."""
+    splits = _described_splits(folder) | {role: entry}
+    described = {"schema": 1, "set": folder.name, "dataset": folder.name.split("@")[0], "splits": splits}
+    write_json(folder / "dataset.json", described)
+
+
+def _described_splits(folder: Path) -> dict[str, Any]:
+    """The splits that dataset.json describes; none where it is damaged, so that converting mends it."""
     path = folder / "dataset.json"
-    described = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    splits = described.get("splits", {}) | {role: entry}
-    write_json(
-        path, {"schema": 1, "set": folder.name, "dataset": folder.name.split("@")[0], "splits": splits}
-    )
+    try:
+        splits = json.loads(path.read_text(encoding="utf-8"))["splits"]
+    except (FileNotFoundError, ValueError, LookupError, TypeError):
+        return {}
+    return splits if isinstance(splits, dict) else {}

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from depthvlm_bench.cards import DatasetCard, Role, Tags
 from depthvlm_bench.config import from_mapping
 from depthvlm_bench.convert.settings import PLAN_METADATA_KEY, SetSettings
-from depthvlm_bench.errors import DataMissingError, DvbenchError, FrameError
+from depthvlm_bench.errors import CheckError, DataMissingError, DvbenchError, FrameError
 from depthvlm_bench.frames import DepthPoints, Frame, FrameRef, Skip, Source, Split, locator_json, scorable
 from depthvlm_bench.hashing import canonical_json, sha256_json
 from depthvlm_bench.progress import Progress
@@ -108,7 +108,7 @@ def frame_boundary(ref_id: str, skips: list[Skip]) -> Iterator[None]:
         yield
     except FrameError as error:
         skips.append(Skip(ref_id, error.reason, error.detail))
-    except DvbenchError:
+    except (DvbenchError, MemoryError):
         raise
     except Exception as error:  # noqa: BLE001 - a reader may fail in any way on a broken file
         skips.append(Skip(ref_id, "unreadable", f"{type(error).__name__}: {error}"))
@@ -116,10 +116,15 @@ def frame_boundary(ref_id: str, skips: list[Skip]) -> Iterator[None]:
 
 def index_frames(source: Source, split: Split, skips: list[Skip]) -> list[FrameRef]:
     """All frames of a split in order; what the index itself leaves out is appended to `skips`."""
-    refs: list[FrameRef] = []
+    refs: dict[str, FrameRef] = {}
     for item in source.index(split):
-        (skips if isinstance(item, Skip) else refs).append(item)  # type: ignore[arg-type]
-    return sorted(refs, key=lambda ref: ref.order_key)
+        if isinstance(item, Skip):
+            skips.append(item)
+        elif item.id in refs:
+            raise CheckError("two frames have one name", where=item.id, why="a record's id must be its own")
+        else:
+            refs[item.id] = item
+    return sorted(refs.values(), key=lambda ref: ref.order_key)
 
 
 def draw_points(frame: Frame, card: DatasetCard, count: int, seed: str) -> tuple[Points, Points]:

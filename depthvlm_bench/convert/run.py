@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from depthvlm_bench.cards import DatasetCard, Role
-from depthvlm_bench.convert.finish import finish, finished_hash, success_path
+from depthvlm_bench.convert.finish import finish, finished_hash, is_finished, success_path
 from depthvlm_bench.convert.plan import (
     Plan,
     plan_evaluation,
@@ -102,21 +102,29 @@ def open_source(converter: Converter, root: Path, options: object = None) -> Sou
         raise DataMissingError(
             f"no raw {converter.card.name} tree",
             where=root,
-            why="the folder does not exist",
+            why="it is a file, not a folder" if root.exists() else "the folder does not exist",
             next_step=f"dvbench datasets {converter.card.name} says where to get it",
         )
     return converter.open(root, options if options is not None else converter.options_type())
 
 
+def resolve_split(converter: Converter, request: ConvertRequest, source: Source) -> ChosenSplit:
+    """The split that the request means in this tree; it shares no scene with the other role's."""
+    if request.manifest is not None and (request.role == "train" or request.limit is not None):
+        raise UsageError(
+            "--manifest pins a whole evaluation set", why="it goes with no --limit and no --split train"
+        )
+    wanted = (request.role, request.source_split)
+    chosen = choose_split(converter.card, source, *wanted, allow_overlap=request.allow_overlap)
+    check_disjoint(converter.card, source, chosen)
+    return chosen
+
+
 def plan_split(
-    converter: Converter, request: ConvertRequest, source: Source, progress: Progress
-) -> tuple[ChosenSplit, Plan, bool]:
-    """Resolve the split and plan it, or take up the plan of an earlier run (last item: whether so)."""
+    converter: Converter, request: ConvertRequest, source: Source, chosen: ChosenSplit, progress: Progress
+) -> tuple[Plan, bool]:
+    """Plan a split, or take up the plan of an earlier run (last item: whether so)."""
     card = converter.card
-    chosen = choose_split(
-        card, source, request.role, request.source_split, allow_overlap=request.allow_overlap
-    )
-    check_disjoint(card, source, chosen)
     manifest = read_manifest(request.manifest) if request.manifest else None
     settings = make_settings(
         converter,
@@ -131,7 +139,7 @@ def plan_split(
     earlier = None if request.replan else read_plan(folder, request.role)
     if earlier is not None:
         _require_same(earlier, settings, request, folder)
-        return chosen, earlier, True
+        return earlier, True
     if manifest is not None:
         plan = plan_from_manifest(source, card, settings, manifest)
     elif request.role == "eval":
@@ -141,7 +149,7 @@ def plan_split(
     refuse_shared_scenes(
         request.data, settings, {frame.ref.scene for frame in plan.frames if frame.ref.scene}
     )
-    return chosen, replace(plan, shard_rows=request.shard_rows or plan.shard_rows), False
+    return replace(plan, shard_rows=request.shard_rows or plan.shard_rows), False
 
 
 def convert(converter: Converter, request: ConvertRequest, progress: Progress) -> ConvertSummary:
@@ -152,9 +160,10 @@ def convert(converter: Converter, request: ConvertRequest, progress: Progress) -
     """
     source = open_source(converter, request.root, request.options)
     try:
-        chosen, plan, resumed = plan_split(converter, request, source, progress)
+        chosen = resolve_split(converter, request, source)
         folder = set_folder(request.data, chosen.set_name)
         with only_one(folder, "another process converts this set"):
+            plan, resumed = plan_split(converter, request, source, chosen, progress)
             if not resumed:
                 _clear(folder, request.role)
                 write_plan(folder, plan)
@@ -187,7 +196,7 @@ def _write(
             advance(len(plan.shard(index)))
     skips = merge_counts([count_reasons(plan.skips), *(count_reasons(r.skips) for r in receipts)])
     _check_skip_share(folder, plan, receipts, skips, request.max_skip_share)
-    whole = not missing and success_path(folder, request.role).is_file()
+    whole = not missing and is_finished(folder, request.role)
     digest = finished_hash(folder, request.role) if whole else finish(folder, plan, card, receipts)
     pinned = read_manifest(request.manifest) if request.manifest else None
     return ConvertSummary(
@@ -224,14 +233,20 @@ def _check_skip_share(
         )
 
 
+# How a user says what a setting is, where that is not the setting's own name.
+FLAGS = {"images": "--limit", "keep_source_image": "keeping source images", "manifest_hash": "--manifest"}
+
+
 def _require_same(earlier: Plan, settings: SetSettings, request: ConvertRequest, folder: Path) -> None:
     """Refuse to resume a plan that was made for something else, naming what differs."""
     before, now = asdict(earlier.settings), asdict(settings)
     differs = [
-        f"{name} {_short(before[name])} -> {_short(now[name])}" for name in now if before[name] != now[name]
+        f"{FLAGS.get(name, name)} {_short(before[name])} -> {_short(now[name])}"
+        for name in now
+        if before[name] != now[name]
     ]
     if request.shard_rows not in (None, earlier.shard_rows):
-        differs.append(f"shard_rows {earlier.shard_rows} -> {request.shard_rows}")
+        differs.append(f"--shard-rows {earlier.shard_rows} -> {request.shard_rows}")
     if differs:
         raise UsageError(
             "this folder holds a set that was made with other settings",

@@ -84,7 +84,7 @@ def make_settings(
     return SetSettings(
         dataset=card.name,
         converter=f"{card.name}/{converter.version}",
-        card_hash=sha256_json(card),
+        card_hash=card.content_hash,
         role=split.role,
         source_split=split.source,
         set_kind=set_kind,

@@ -1,7 +1,7 @@
 """The pinhole camera: intrinsics that follow the picture through resize and crop, projection and rays."""
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -72,10 +72,6 @@ class PinholeCamera:
             cx_px=self.cx_px * to_view.sx + to_view.ox,
             cy_px=self.cy_px * to_view.sy + to_view.oy,
         )
-
-    def with_size(self, width: int, height: int) -> "PinholeCamera":
-        """The same intrinsics declared for another picture size (no resize)."""
-        return replace(self, width=width, height=height)
 
 
 def inside(u_px: npt.ArrayLike, v_px: npt.ArrayLike, width: int, height: int) -> BoolArray:

@@ -106,10 +106,10 @@ def build(results: Iterable[Result], selection: Selection) -> Leaderboard:
     """
     everything = list(results)
     if selection.protocol_hash is None and (same := [r for r in everything if selection.takes(r)]):
-        newest = max(same, key=lambda result: str(result.provenance["created"]))
+        newest = max(same, key=lambda result: result.predicted_at)
         selection = replace(selection, protocol_hash=newest.protocol_hash)
     # Of several runs under one label (an earlier fit, an earlier version of the model) the newest stands.
-    chosen = sorted(filter(selection.takes, everything), key=lambda result: str(result.provenance["created"]))
+    chosen = sorted(filter(selection.takes, everything), key=lambda result: result.predicted_at)
     columns = _columns(chosen)
     scores = {(r.label, r.set_name, r.manifest_hash): r for r in chosen}
     labels = sorted({result.label for result in chosen})

@@ -26,10 +26,9 @@ from depthvlm_bench.predict.readout import ViewMap, read_bilinear, read_nearest,
 from depthvlm_bench.predict.store import RunStore
 from depthvlm_bench.progress import Progress
 from depthvlm_bench.records.reader import VIEW_COLUMNS, InputMode, RecordSet, SourceView, depth_of, view_of
-from depthvlm_bench.scoring.metrics import ratio_counts
+from depthvlm_bench.scoring.metrics import DELTA1_RATIO, ratio_counts
 
 POINT_LISTS = ("points", "points_balanced")
-DENSE_RATIO = 1.25
 PART_IMAGES = 64
 PART_SECONDS = 60.0
 DEPTH_COLUMNS = (
@@ -89,14 +88,21 @@ def predict(
     predictor.load(options)
     batch_size = settings.batch or model.card.max_batch
     with progress.stage(f"{store.spec.label} on {records.name}", len(missing), "image") as advance:
-        part = _Part(store)
+        part, predicted = _Part(store), 0
         try:
             for rows in _batches(records, missing, batch_size):
                 part.add(*_answer(predictor, model.card, rows, missing, settings))
+                predicted += len(rows)
                 advance(len(rows))
         finally:
             part.flush()
-    return len(missing)
+    if predicted != len(missing):
+        raise CheckError(
+            f"{len(missing) - predicted} records of the set's list are not in its shards",
+            where=records.folder,
+            next_step="dvbench verify names what is damaged",
+        )
+    return predicted
 
 
 def missing_lists(
@@ -249,5 +255,5 @@ def _dense_counts(row: Row, shown: SourceView, view_map: ViewMap) -> dict[str, A
     depth = depth_of(row)
     u, v = shown.view_from_source.apply(*depth.source_pixels())
     asked = scorable(depth, row["valid_min"], row["valid_max"]) & inside(u, v, *shown.picture.size)
-    counts = ratio_counts(read_nearest(view_map, u[asked], v[asked]), depth.depth_m[asked], DENSE_RATIO)
+    counts = ratio_counts(read_nearest(view_map, u[asked], v[asked]), depth.depth_m[asked], DELTA1_RATIO)
     return {"id": row["id"], "asked": counts.asked, "answered": counts.answered, "within_1_25": counts.hits}

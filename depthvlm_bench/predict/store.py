@@ -125,7 +125,7 @@ class RunStore:
         """Add a part."""
         parts = self.parts()
         number = int(parts[-1].stem.split("-")[-1]) + 1 if parts else 0
-        if dense:
+        if self.spec.kind == "dense":
             path = self.folder / f"dense-{number:05d}.parquet"
             write_table(path, pa.Table.from_pylist(list(dense), DENSE_SCHEMA))
         path = self.folder / f"predictions-{number:05d}.parquet"
@@ -142,9 +142,11 @@ class RunStore:
     def _read(self, name: str, schema: pa.Schema, key: Sequence[str]) -> pa.Table:
         numbers = [part.stem.split("-")[-1] for part in self.parts()]
         paths = [self.folder / f"{name}-{number}.parquet" for number in numbers]
+        if name == "dense" and self.spec.kind != "dense":
+            paths = []
         tables = []
-        for path in filter(Path.is_file, paths):
-            with reading(path, "delete that part and run dvbench eval again"):
+        for path in paths:
+            with reading(path, "delete both parts of that number and run dvbench eval again"):
                 tables.append(pq.read_table(path, schema=schema))
         table = pa.concat_tables(tables) if tables else schema.empty_table()
         if table.group_by(list(key)).aggregate([]).num_rows != len(table):

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from depthvlm_bench.cards import DatasetCard, Tags
+from depthvlm_bench.cards import DatasetCard
 from depthvlm_bench.conventions import IntArray
 from depthvlm_bench.errors import FrameError
 from depthvlm_bench.frames import PICTURE_ERRORS, Depth, DepthGrid, DepthPoints, Frame
@@ -201,8 +201,3 @@ def record_grid(row: Mapping[str, Any]) -> ViewGrid:
     source = (row["source_width"], row["source_height"])
     crop = (row["crop_left"], row["crop_top"], row["width"], row["height"])
     return ViewGrid(*source, row["full_width"], row["full_height"], *crop)
-
-
-def record_tags(row: Mapping[str, Any]) -> Tags:
-    """The record's tags."""
-    return Tags(**row["tags"])

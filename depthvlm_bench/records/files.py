@@ -47,7 +47,8 @@ def reading(where: object, next_step: str = "dvbench verify names all that is da
             "a stored file is damaged", where=error.where, why=error.what, next_step=next_step
         ) from error
     except (OSError, ValueError, LookupError, TypeError, AttributeError, pa.ArrowException) as error:
-        why = str(error).splitlines()[0] if str(error) else type(error).__name__
+        said = getattr(error, "strerror", None) or str(error)
+        why = said.splitlines()[0] if said else type(error).__name__
         raise CheckError("a stored file cannot be read", where=where, why=why, next_step=next_step) from error
 
 

@@ -19,6 +19,7 @@ from depthvlm_bench.geometry.grids import PixelAffine, ViewGrid, focal_grid, nat
 from depthvlm_bench.records.codec import decode_depth, decode_picture, record_grid, source_camera
 from depthvlm_bench.records.files import reading
 from depthvlm_bench.records.pictures import render
+from depthvlm_bench.records.receipts import shard_file
 
 InputMode = Literal["canonical", "native", "preferred"]
 
@@ -67,8 +68,22 @@ class RecordSet:
 
     @property
     def shards(self) -> list[Path]:
-        """Parquet files of the split, in plan order."""
-        return sorted((self.folder / "data").glob(f"{self.role}-*-of-*.parquet"))
+        """Parquet files of the split, in plan order.
+
+        Raises:
+            DataMissingError: one of them is gone; a set is never read in part.
+        """
+        with reading(self.folder / "dataset.json"):
+            number = int(self.info["shards"])
+        paths = [self.folder / "data" / shard_file(self.role, index, number) for index in range(number)]
+        missing = [path for path in paths if not path.is_file()]
+        if missing:
+            raise DataMissingError(
+                f"{len(missing)} of {number} shards of {self.name} {self.role} are gone",
+                where=missing[0],
+                next_step="dvbench convert makes them again",
+            )
+        return paths
 
     def points(self, columns: Sequence[str] | None = None) -> pa.Table:
         """The split without pixels, one row an image, in plan order (evaluation splits only)."""
@@ -107,7 +122,7 @@ VIEW_COLUMNS = (
     "id",
     "image",
     "source_image",
-    *(f"{name}" for name in ("width", "height", "full_width", "full_height", "crop_left", "crop_top")),
+    *("width", "height", "full_width", "full_height", "crop_left", "crop_top"),
     *(f"source_{name}" for name in ("width", "height", "fx", "fy", "cx", "cy")),
 )
 

@@ -24,6 +24,8 @@ def parse_where(expression: str | None) -> Selects:
     """
     if expression is None:
         return lambda _tags: True
+    if not expression.strip():
+        raise UsageError("cannot read --where: it is empty", next_step="for instance --where 'indoor & real'")
     try:
         return _predicate(ast.parse(_spelt_out(expression).strip(), mode="eval").body)
     except (SyntaxError, ValueError) as error:
@@ -32,6 +34,15 @@ def parse_where(expression: str | None) -> Selects:
             why=str(error),
             next_step="for instance --where 'indoor & real'",
         ) from error
+
+
+def normal_where(expression: str | None) -> str | None:
+    """The one spelling of a selection, so that `indoor&real` and `indoor & real` are the same; checked."""
+    if expression is None:
+        return None
+    parse_where(expression)
+    words = ast.unparse(ast.parse(_spelt_out(expression).strip(), mode="eval"))
+    return words.replace(" and ", " & ").replace(" or ", " | ").replace("not ", "~")
 
 
 def _spelt_out(expression: str) -> str:

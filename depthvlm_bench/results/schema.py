@@ -1,7 +1,7 @@
 """The result file: one JSON a (model, set, manifest, protocol, mode, input, track), schema-versioned."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -110,6 +110,12 @@ class Result:
         return full is not None and self.where is None and images < full
 
     @property
+    def predicted_at(self) -> str:
+        """When its predictions were begun, ISO 8601; scoring them again changes nothing of it."""
+        made_by = self.provenance.get("run", {})
+        return str(made_by.get("created", self.provenance.get("created", "")))
+
+    @property
     def identity(self) -> str:
         """Hash of what makes this result another one than its neighbours."""
         return sha256_json([self.run, self.protocol_hash, self.mode, self.where])
@@ -146,7 +152,7 @@ def read_result(path: Path) -> Result:
             "result of another schema version",
             where=path,
             why=f"found {found}, this version reads {RESULT_VERSION}",
-            next_step="score the run again: dvbench score",
+            next_step="dvbench score makes results anew; other files do not belong there",
         )
     try:
         return from_mapping(Result, mapping, path)
@@ -156,7 +162,10 @@ def read_result(path: Path) -> Result:
         ) from error
 
 
-def read_results(folder: Path) -> Iterator[Result]:
-    """All results below a folder, in the order of their paths."""
+def read_results(folder: Path, on_fault: Callable[[CheckError], None]) -> Iterator[Result]:
+    """All results below a folder, in the order of their paths; a file that is none is told and left out."""
     for path in sorted(folder.rglob("*.json")):
-        yield read_result(path)
+        try:
+            yield read_result(path)
+        except CheckError as error:
+            on_fault(error)

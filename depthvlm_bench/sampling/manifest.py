@@ -46,4 +46,9 @@ def read_manifest(path: Path) -> pa.Table:
         table = pq.read_table(path)
         return table.select(MANIFEST_COLUMNS).cast(MANIFEST_SCHEMA)
     except (OSError, KeyError, ValueError, pa.ArrowException) as error:
-        raise UsageError("not a manifest", where=path, why=str(error).splitlines()[0]) from error
+        raise UsageError(
+            "not a manifest",
+            where=path,
+            why=str(error).splitlines()[0],
+            next_step="give the manifest-eval.parquet of a set",
+        ) from error

@@ -7,6 +7,8 @@ import numpy.typing as npt
 
 from depthvlm_bench.conventions import BoolArray
 
+DELTA1_RATIO = 1.25
+
 
 @dataclass(frozen=True)
 class Counts:

@@ -66,5 +66,7 @@ def protocol_names() -> list[str]:
 def load_protocol(name: str) -> Protocol:
     """The protocol of a name; UsageError with a hint for an unknown one."""
     if name not in protocol_names():
-        raise unknown_name("protocol", name, protocol_names())
+        raise unknown_name(
+            "protocol", name, protocol_names(), next_step="leave --protocol out for the default"
+        )
     return load_toml(Protocol, files("depthvlm_bench.manifests") / "protocols" / f"{name}.toml")

@@ -16,11 +16,10 @@ from depthvlm_bench.records.reader import RecordSet
 from depthvlm_bench.records.where import parse_where
 from depthvlm_bench.results.provenance import collect
 from depthvlm_bench.results.schema import PER_IMAGE_SCHEMA, Counts, Mode, Result, Score
-from depthvlm_bench.scoring.metrics import ratio_counts
+from depthvlm_bench.scoring.metrics import DELTA1_RATIO, ratio_counts
 from depthvlm_bench.scoring.protocol import Protocol
 from depthvlm_bench.scoring.uncertainty import bootstrap_interval
 
-DENSE_RATIO = 1.25
 DIAGNOSTIC_READOUT = "bilinear"
 POINT_COLUMNS = ("id", "scene", "camera", "tags", "points", "prompt_id")
 
@@ -78,9 +77,10 @@ def score_sparse(
 
 def score_dense(rows: list[dict[str, Any]], dense: pa.Table, protocol: Protocol) -> list[dict[str, Any]]:
     """Per-image counts on the depth grid, from the sums kept while predicting."""
-    if protocol.ratio != DENSE_RATIO:
+    if protocol.ratio != DELTA1_RATIO:
         raise UsageError(
-            f"dense sums were kept for a ratio of {DENSE_RATIO}", why=f"{protocol.name} asks {protocol.ratio}"
+            f"dense sums were kept for a ratio of {DELTA1_RATIO}",
+            why=f"{protocol.name} asks {protocol.ratio}",
         )
     counted = {row["id"]: row for row in dense.to_pylist()}
     found = [(row, counted[row["id"]]) for row in rows if row["id"] in counted]

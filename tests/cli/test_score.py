@@ -52,7 +52,7 @@ def test_runs_are_chosen_by_set_and_model(evaluated, dvbench):
 
 def test_a_selection_is_scored_beside_the_whole(evaluated, dvbench):
     done = dvbench("score", "--set", "ibims1", "--where", "indoor & ~real | indoor", "--json")
-    assert {r["where"] for r in json.loads(done.out)} == {"indoor & ~real | indoor"}
+    assert {r["where"] for r in json.loads(done.out)} == {"indoor & (~real) | indoor"}
     assert len(list((evaluated / "results" / "ibims1").glob("*.json"))) == 4
 
 

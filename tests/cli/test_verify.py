@@ -118,7 +118,7 @@ def test_an_unknown_set_is_data_missing_with_a_hint(data, verify, typed, hint):
     code, out, err = verify(typed)
     assert (code, out) == (3, "")
     assert len(err.splitlines()) == 1
-    assert f"unknown set {typed!r} [{data}]" in err
+    assert f"no converted set {typed!r} [{data}]" in err
     assert hint in err
 
 

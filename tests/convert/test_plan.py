@@ -217,10 +217,10 @@ def test_default_shards_are_about_256_mb_and_between_1_and_1000_rows(scannetpp):
 
     class Wide:
         def read(self, _ref):
-            camera = replace(frame.camera, fx_px=1.0)
+            camera = replace(frame.camera, fx_px=0.1 * frame.camera.width, fy_px=0.1 * frame.camera.width)
             return replace(frame, camera=camera)
 
-    assert default_shard_rows([ref], Wide(), huge, "eval") == 1
+    assert default_shard_rows([ref], Wide(), huge, "eval") == 2
 
 
 def test_default_shard_rows_come_from_the_first_frame_that_can_be_read(scannetpp):

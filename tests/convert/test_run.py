@@ -14,9 +14,7 @@ from raw_ibims1 import write_ibims1_tree
 from raw_nuscenes import TRAIN_SCENE, real_nuscenes_tree, write_nuscenes_tree
 from raw_scannetpp import real_scannetpp_tree, write_scannetpp_tree
 
-from depthvlm_bench.convert.plan import Plan
-from depthvlm_bench.convert.run import ConvertRequest, convert, open_source, plan_split
-from depthvlm_bench.convert.settings import ChosenSplit
+from depthvlm_bench.convert.run import ConvertRequest, convert, open_source, plan_split, resolve_split
 from depthvlm_bench.errors import (
     CheckError,
     DataMissingError,
@@ -274,9 +272,9 @@ def test_a_bad_image_of_a_smaller_budget_is_replaced_and_the_others_stay(tmp_pat
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        ({"limit": 2}, "images 100 -> 2"),
-        ({"keep_source_image": False}, "keep_source_image True -> False"),
-        ({"shard_rows": 2}, "shard_rows 1 -> 2"),
+        ({"limit": 2}, "--limit 100 -> 2"),
+        ({"keep_source_image": False}, "keeping source images True -> False"),
+        ({"shard_rows": 2}, "--shard-rows 1 -> 2"),
     ],
 )
 def test_other_settings_are_refused_naming_what_differs(ibims1_set, copy_of, convert_split, change, named):
@@ -410,10 +408,10 @@ def test_planning_alone_writes_nothing(ibims1, tmp_path):
     converter = load_converter("ibims1")
     source = open_source(converter, ibims1.root)
     request = ConvertRequest(ibims1.root, tmp_path / "data")
-    found = {type(item): item for item in plan_split(converter, request, source, Silent())}
-    assert found[ChosenSplit].set_name == "ibims1"
-    assert len(found[Plan].frames) == 3
-    assert found[bool] is False
+    chosen = resolve_split(converter, request, source)
+    plan, resumed = plan_split(converter, request, source, chosen, Silent())
+    assert chosen.set_name == "ibims1"
+    assert (len(plan.frames), resumed) == (3, False)
     assert not (tmp_path / "data").exists()
 
 

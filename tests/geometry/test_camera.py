@@ -118,10 +118,6 @@ def test_a_grid_for_another_picture_is_refused():
         PinholeCamera(101, 80, 60.0, 60.0, 50.0, 40.0).seen_through(native_grid(100, 80))
 
 
-def test_with_size_declares_another_size_without_touching_the_intrinsics():
-    assert PinholeCamera(4, 3, 5.0, 6.0, 1.0, 2.0).with_size(8, 6) == PinholeCamera(8, 6, 5.0, 6.0, 1.0, 2.0)
-
-
 @pytest.mark.parametrize(
     "values",
     [

@@ -20,7 +20,6 @@ from depthvlm_bench.records.codec import (
     encode_record,
     point_rows,
     record_grid,
-    record_tags,
     source_camera,
 )
 from depthvlm_bench.records.pictures import encode_depth_png
@@ -213,8 +212,8 @@ def test_empty_parts_of_the_name_are_dashes():
 def test_tags_of_the_frame_go_over_those_of_the_card():
     frame = frame_of()
     tagged = replace(frame, ref=replace(frame.ref, tags=Tags(view="tripod", weather="rain")))
-    tags = record_tags(row_of(tagged))
-    assert (tags.view, tags.weather, tags.environment) == ("tripod", "rain", CARD.tags.environment)
+    tags = row_of(tagged)["tags"]
+    assert (tags["view"], tags["weather"], tags["environment"]) == ("tripod", "rain", CARD.tags.environment)
 
 
 def test_prompt_and_provenance_are_in_the_record():

@@ -116,7 +116,7 @@ def test_all_results_below_a_folder_are_read(tmp_path):
     results = [made_result("b", set_name="nuscenes"), made_result("a"), made_result("a", mode="dense")]
     for result in results:
         write_result(tmp_path, result, PER_IMAGE)
-    assert [(r.set_name, r.model, r.mode) for r in read_results(tmp_path)] == [
+    assert [(r.set_name, r.model, r.mode) for r in read_results(tmp_path, pytest.fail)] == [
         ("ibims1", "a", "dense"),
         ("ibims1", "a", "sparse"),
         ("nuscenes", "b", "sparse"),
