@@ -121,7 +121,7 @@ def test_all_results_below_a_folder_are_read(tmp_path):
         ("ibims1", "a", "sparse"),
         ("nuscenes", "b", "sparse"),
     ]
-    assert list(read_results(tmp_path / "absent")) == []
+    assert list(read_results(tmp_path / "absent", pytest.fail)) == []
 
 
 @pytest.mark.parametrize(
