@@ -27,8 +27,9 @@ class ConstantPredictor:
             self.depth_m = options.depth_m
 
     def predict(self, views: Sequence[View]) -> list[DenseMap]:
-        """A single value, spread over each view."""
-        return [DenseMap(np.full((1, 1), self.depth_m, np.float32), resize="nearest") for _ in views]
+        """A single value, seen as a map of each view's own size."""
+        value = np.float32(self.depth_m)
+        return [DenseMap(np.broadcast_to(value, view.picture.size[::-1])) for view in views]
 
 
 def _card(name: str, summary: str) -> ModelCard:

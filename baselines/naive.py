@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from depthvlm_bench.conventions import FloatArray, pixel_index
 from depthvlm_bench.errors import DataMissingError
@@ -112,11 +113,16 @@ class FittedColumnPredictor:
     def load(self, options: FitOptions) -> None:
         """Fit."""
         histogram = depth_histogram([RecordSet(folder, "train") for folder in options.fit_on])
-        self.column_m = self.fit(histogram).astype(np.float32)[:, None]
+        self.rows_m = self.fit(histogram)
 
     def predict(self, views: Sequence[View]) -> list[DenseMap]:
-        """The column, spread over each view."""
-        return [DenseMap(self.column_m, resize="bilinear") for _ in views]
+        """The rows' depths, seen as a map of each view's own size."""
+        return [DenseMap(self._map(*view.picture.size)) for view in views]
+
+    def _map(self, width: int, height: int) -> npt.NDArray[np.float32]:
+        rows = (np.arange(height) + 0.5) * len(self.rows_m) / height - 0.5
+        column = np.interp(rows, np.arange(len(self.rows_m)), self.rows_m).astype(np.float32)
+        return np.broadcast_to(column[:, None], (height, width))
 
 
 def _card(name: str, summary: str) -> ModelCard:

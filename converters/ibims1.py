@@ -76,7 +76,7 @@ class Ibims1Source:
             masked |= ~self.mask(f"{folder}/{name}.png", values.shape)
         grid = png_grid(encoded, values, masked | (values == SATURATED), CARD.depth_scale, picture.size)
         extra = {"masks": list(MASKS), "masked_share": round(float(masked.mean()), 6)}
-        return Frame(ref, picture, camera, grid, extra=extra)
+        return Frame(ref, picture, camera, grid, extra=extra, unmasked=values)
 
     def camera(self, name: str, size: tuple[int, int]) -> PinholeCamera:
         """Intrinsics from calib/NAME.txt: one line fx,fy,cx,cy."""

@@ -236,6 +236,8 @@ class Frame:
         camera: intrinsics of the source frame (undistorted, source size).
         camera_assumed: whether part of the intrinsics was assumed rather than read.
         extra: small JSON kept in the record (times, dt, ego shift, masks applied).
+        canonical_size: (width, height) that a published list gives its canonical picture; None: from fx.
+        unmasked: (h, w) uint16 depth before the official masks, if any; the paper reads its truth there.
     """
 
     ref: FrameRef
@@ -244,6 +246,8 @@ class Frame:
     depth: Depth
     camera_assumed: bool = False
     extra: Mapping[str, Any] = field(default_factory=dict)
+    canonical_size: tuple[int, int] | None = None
+    unmasked: UInt16Array | None = None
 
     def __post_init__(self) -> None:
         """Refuse a camera that is not the picture's (size_mismatch) or is no camera (bad_intrinsics)."""

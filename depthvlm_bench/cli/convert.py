@@ -39,7 +39,7 @@ SHOWN_DIFFERENCES = 20
 @click.option(
     "--allow-overlap", is_flag=True, help="Allow an evaluation set from a training split; never ranked."
 )
-@click.option("--sampling", type=click.Choice(["strict"]), default="strict", show_default=True)
+@click.option("--sampling", type=click.Choice(["strict", "compat"]), default="strict", show_default=True)
 @click.option("--limit", type=click.IntRange(min=1), help="At most this many images.")
 @click.option("--shard-rows", type=click.IntRange(min=1), help="Rows a shard.  [default: about 256 MB]")
 @click.option("--no-source-image", is_flag=True, help="Leave the source bytes out of an evaluation set.")
@@ -51,6 +51,11 @@ SHOWN_DIFFERENCES = 20
     "--manifest",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Rebuild exactly the set that this manifest pins, and name every difference.",
+)
+@click.option(
+    "--annotations",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Follow a published list (JSONL); --root is the folder of its rgb/ and depth/.",
 )
 @click.option("--retry-skipped", is_flag=True, help="Write shards anew that left frames out.")
 @click.option("--replan", is_flag=True, help="Forget an earlier plan and its shards.")
@@ -71,6 +76,7 @@ def command(
     no_source_image: bool,
     max_skip_share: float,
     manifest: Path | None,
+    annotations: Path | None,
     retry_skipped: bool,
     replan: bool,
     dry_run: bool,
@@ -102,6 +108,8 @@ def command(
         retry_skipped=retry_skipped,
         replan=replan,
         manifest=manifest,
+        sampling=sampling,
+        annotations=annotations,
     )
     if dry_run:
         _dry_run(converter, request, as_json=as_json)
@@ -135,6 +143,8 @@ def print_summary(summary: "ConvertSummary") -> None:
         click.echo(f"  images replaced: {summary.replaced}, dropped without a substitute: {summary.dropped}")
     if settings.set_kind == "overlap":
         click.echo("  made from a training split: marked `overlap`, shown unranked")
+    elif settings.set_kind != "strict":
+        click.echo(f"  a {settings.set_kind} set: for reproducing published numbers, never ranked")
     elif summary.subset:
         click.echo(
             f"  warning: a subset ({summary.images} of {summary.images_of_the_full_set} images); "

@@ -22,6 +22,7 @@ from depthvlm_bench.records.files import reading
 from depthvlm_bench.records.receipts import codec_versions, count_reasons, reasons_text, shard_file
 from depthvlm_bench.records.schema import POINTS, TAGS
 from depthvlm_bench.records.writer import write_table
+from depthvlm_bench.sampling.compat import ListedPoints
 from depthvlm_bench.sampling.draw import candidates, draw, draw_balanced, draw_keys
 from depthvlm_bench.sampling.pick import Pick, pick_images
 
@@ -45,6 +46,7 @@ PLAN_SCHEMA = pa.schema(
         ("tags", TAGS),
         ("points", POINTS),
         ("points_balanced", POINTS),
+        ("listed", pa.string()),
     ]
 )
 
@@ -53,11 +55,12 @@ Points = list[dict[str, Any]]
 
 @dataclass(frozen=True)
 class PlannedFrame:
-    """One row of the plan: a frame and, for evaluation, the points frozen for it."""
+    """One row of the plan: a frame and, for evaluation, the points frozen for it (or listed by others)."""
 
     ref: FrameRef
     points: Points | None = None
     points_balanced: Points | None = None
+    listed: ListedPoints | None = None
 
 
 @dataclass(frozen=True)
@@ -245,10 +248,7 @@ def read_plan(folder: Path, role: Role) -> Plan | None:
         table = pq.read_table(path)
         header = json.loads(table.schema.metadata[PLAN_METADATA_KEY])
         settings = from_mapping(SetSettings, header["settings"], path)
-        frames = tuple(
-            PlannedFrame(_ref(row, settings), row["points"], row["points_balanced"])
-            for row in table.to_pylist()
-        )
+        frames = tuple(_planned(row, settings) for row in table.to_pylist())
         skips = tuple(Skip(**skip) for skip in header["skips"])
         return Plan(settings, frames, header["shard_rows"], skips, header["replaced"], header["dropped"])
 
@@ -258,7 +258,14 @@ def _plan_row(frame: PlannedFrame) -> dict[str, Any]:
     names = ("id", "scene", "camera", "frame", "time", "group")
     row: dict[str, Any] = {name: getattr(ref, name) for name in names}
     row |= {"locator": locator_json(ref), "tags": asdict(ref.tags)}
-    return row | {"points": frame.points, "points_balanced": frame.points_balanced}
+    row |= {"points": frame.points, "points_balanced": frame.points_balanced}
+    return row | {"listed": canonical_json(frame.listed) if frame.listed is not None else None}
+
+
+def _planned(row: Mapping[str, Any], settings: SetSettings) -> PlannedFrame:
+    listed = json.loads(row["listed"]) if row["listed"] is not None else None
+    points = from_mapping(ListedPoints, listed, row["id"]) if listed is not None else None
+    return PlannedFrame(_ref(row, settings), row["points"], row["points_balanced"], points)
 
 
 def _ref(row: Mapping[str, Any], settings: SetSettings) -> FrameRef:

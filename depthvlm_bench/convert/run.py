@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from depthvlm_bench.cards import DatasetCard, Role
+from depthvlm_bench.convert.annotations import PUBLISHED, annotation_converter
 from depthvlm_bench.convert.finish import finish, finished_hash, is_finished, success_path
+from depthvlm_bench.convert.listed import plan_compat, plan_published
 from depthvlm_bench.convert.plan import (
     Plan,
     plan_evaluation,
@@ -27,7 +29,8 @@ from depthvlm_bench.convert.settings import (
 )
 from depthvlm_bench.convert.shards import convert_shard
 from depthvlm_bench.errors import CheckError, DataMissingError, UsageError
-from depthvlm_bench.frames import Converter, Source
+from depthvlm_bench.frames import Converter, Source, Split
+from depthvlm_bench.hashing import sha256_file
 from depthvlm_bench.progress import Progress
 from depthvlm_bench.records.files import only_one, sweep_temporaries
 from depthvlm_bench.records.receipts import (
@@ -54,6 +57,8 @@ class ConvertRequest:
         retry_skipped: write shards anew that left frames out.
         replan: forget an earlier plan and its shards.
         manifest: rebuild exactly the set that this manifest pins.
+        sampling: strict, or compat for the paper's own choice of images and pixels.
+        annotations: follow this published list; `root` is then the folder of its pictures and depth.
     """
 
     root: Path
@@ -69,6 +74,8 @@ class ConvertRequest:
     retry_skipped: bool = False
     replan: bool = False
     manifest: Path | None = None
+    sampling: str = "strict"
+    annotations: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -114,9 +121,17 @@ def resolve_split(converter: Converter, request: ConvertRequest, source: Source)
         raise UsageError(
             "--manifest pins a whole evaluation set", why="it goes with no --limit and no --split train"
         )
+    if request.annotations is not None:
+        return ChosenSplit(Split("eval", PUBLISHED), "published", f"{converter.card.name}@{PUBLISHED}")
     wanted = (request.role, request.source_split)
     chosen = choose_split(converter.card, source, *wanted, allow_overlap=request.allow_overlap)
     check_disjoint(converter.card, source, chosen)
+    if request.sampling == "compat":
+        if chosen.set_kind != "strict" or request.role == "train" or request.manifest is not None:
+            raise UsageError(
+                "--sampling compat is for evaluation splits", why="no training split, overlap or manifest"
+            )
+        return replace(chosen, set_kind="compat", set_name=f"{converter.card.name}@compat")
     return chosen
 
 
@@ -134,6 +149,7 @@ def plan_split(
         limit=request.limit,
         keep_source_image=request.keep_source_image,
         manifest_hash=manifest_hash(manifest) if manifest else None,
+        annotations_hash=sha256_file(request.annotations) if request.annotations else None,
     )
     folder = set_folder(request.data, chosen.set_name)
     earlier = None if request.replan else read_plan(folder, request.role)
@@ -142,6 +158,10 @@ def plan_split(
         return earlier, True
     if manifest is not None:
         plan = plan_from_manifest(source, card, settings, manifest)
+    elif settings.sampling == "published":
+        plan = plan_published(source, card, settings, progress)
+    elif settings.sampling == "compat":
+        plan = plan_compat(source, card, settings, progress)
     elif request.role == "eval":
         plan = plan_evaluation(source, card, settings, progress)
     else:
@@ -158,6 +178,8 @@ def convert(converter: Converter, request: ConvertRequest, progress: Progress) -
     Raises:
         DvbenchError: one of its family for each fault a user can act on; finished shards are kept.
     """
+    if request.annotations is not None:
+        converter = annotation_converter(converter.card, request.annotations)
     source = open_source(converter, request.root, request.options)
     try:
         chosen = resolve_split(converter, request, source)
@@ -234,7 +256,12 @@ def _check_skip_share(
 
 
 # How a user says what a setting is, where that is not the setting's own name.
-FLAGS = {"images": "--limit", "keep_source_image": "keeping source images", "manifest_hash": "--manifest"}
+FLAGS = {
+    "images": "--limit",
+    "annotations_hash": "--annotations",
+    "keep_source_image": "keeping source images",
+    "manifest_hash": "--manifest",
+}
 
 
 def _require_same(earlier: Plan, settings: SetSettings, request: ConvertRequest, folder: Path) -> None:

@@ -3,7 +3,7 @@
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow.parquet as pq
 
@@ -18,6 +18,8 @@ from depthvlm_bench.records.prompts import DENSE_PROMPT, load_prompt
 from depthvlm_bench.records.receipts import RECORD_VERSION
 from depthvlm_bench.sampling.draw import SEED
 
+Sampling = Literal["strict", "compat", "published"]
+
 # Where a plan keeps its settings, in the metadata of its parquet file.
 PLAN_METADATA_KEY = b"dvbench"
 
@@ -30,6 +32,7 @@ class SetSettings:
         images: budget of an evaluation split, or a limit on a training split; null: all.
         points_per_image: null for training splits.
         manifest_hash: the manifest a set is rebuilt from; null: freshly sampled.
+        annotations_hash: SHA-256 of the published list a set follows; null: none.
     """
 
     dataset: str
@@ -43,7 +46,8 @@ class SetSettings:
     points_per_image: int | None
     keep_source_image: bool
     manifest_hash: str | None = None
-    sampling: str = "strict"
+    annotations_hash: str | None = None
+    sampling: Sampling = "strict"
     seed: str = SEED
     prompt_id: str = DENSE_PROMPT
     prompt_hash: str = ""
@@ -76,11 +80,15 @@ def make_settings(
     limit: int | None,
     keep_source_image: bool,
     manifest_hash: str | None = None,
+    annotations_hash: str | None = None,
 ) -> SetSettings:
     """The settings of a set from its converter, split and the user's choices."""
     card = converter.card
-    evaluation = split.role == "eval"
+    evaluation = split.role == "eval" and set_kind != "published"
     budget = card.images if evaluation else None
+    sampling: Sampling = (
+        "compat" if set_kind == "compat" else "published" if set_kind == "published" else "strict"
+    )
     return SetSettings(
         dataset=card.name,
         converter=f"{card.name}/{converter.version}",
@@ -93,6 +101,8 @@ def make_settings(
         points_per_image=card.points_per_image if evaluation else None,
         keep_source_image=keep_source_image,
         manifest_hash=manifest_hash,
+        annotations_hash=annotations_hash,
+        sampling=sampling,
         prompt_hash=load_prompt(DENSE_PROMPT).hash,
     )
 

@@ -52,7 +52,9 @@ def _records(
         with frame_boundary(planned.ref.id, skips):
             frame = source.read(planned.ref)
             require_valid_depth(frame, card)
-            encoded.append(encode_record(frame, spec, planned.points, planned.points_balanced))
+            encoded.append(
+                encode_record(frame, spec, planned.points, planned.points_balanced, planned.listed)
+            )
         if not encoded and plan.settings.role == "eval":
             raise PartialError(
                 "a frame that was planned for evaluation can no longer be read",

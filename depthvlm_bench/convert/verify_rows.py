@@ -30,7 +30,7 @@ NEVER_NULL = (
     *("camera_assumed", "source_sha256", "depth_scale", "depth_kind", "valid_min", "valid_max"),
     *("prompt_id", "messages", "answer", "set_kind", "converter", "options_hash", "extra"),
 )
-NEVER_NULL_IN_EVALUATION = ("image", "canonical_sha256", *POINT_LISTS)
+NEVER_NULL_IN_EVALUATION = ("image", "canonical_sha256", "points")
 
 Row = Mapping[str, Any]
 Fault = tuple[str, str]  # what, why
@@ -158,7 +158,11 @@ def _depth_and_points(row: Row, planned: PlannedFrame, settings: SetSettings) ->
     for name in POINT_LISTS if settings.role == "eval" else ():
         if row[name] != getattr(planned, name):
             yield f"{name} are not the plan's", "the draw was frozen when the set was planned"
-        if len(row[name]) != settings.points_per_image:
+        if row[name] is None:
+            if settings.sampling == "strict":
+                yield f"{name} are missing", "a strict set has both lists"
+            continue
+        if settings.sampling == "strict" and len(row[name]) != settings.points_per_image:
             yield (
                 f"{name} are too few or too many",
                 f"{len(row[name])} instead of {settings.points_per_image}",
@@ -199,7 +203,8 @@ def _points(row: Row, points: list[dict[str, float]], depth: Depth) -> Iterator[
         "outside the picture": inside(at["u"], at["v"], row["width"], row["height"]),
         "u, v are not u_src, v_src seen through the resize": _near(at["u"], u) & _near(at["v"], v),
         "a canonical pixel is asked twice": _first_of_its_kind(pixel),
-        "ray_factor is not that of the pixel": np.abs(at["ray_factor"] / ray - 1) <= RAY_FACTOR_TOLERANCE,
+        "ray_factor is not that of the pixel": row["camera_assumed"]
+        | (np.abs(at["ray_factor"] / ray - 1) <= RAY_FACTOR_TOLERANCE),
     }
     for what, fine in good.items():
         bad = np.flatnonzero(~fine)

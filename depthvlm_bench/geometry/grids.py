@@ -113,7 +113,15 @@ def focal_grid(
     if not (np.isfinite(fx_px) and fx_px > 0):
         raise ValueError(f"fx_px must be positive and finite, got {fx_px}")
     scale = focal_px / fx_px
-    full_width, full_height = max(1, round(width * scale)), max(1, round(height * scale))
+    full_size = max(1, round(width * scale)), max(1, round(height * scale))
+    return cropped_grid((width, height), full_size, max_edge)
+
+
+def cropped_grid(
+    source_size: tuple[int, int], full_size: tuple[int, int], max_edge: int | None = None
+) -> ViewGrid:
+    """The grid of a resize between (width, height) sizes; `max_edge` adds a centre crop (floor offsets)."""
+    (width, height), (full_width, full_height) = source_size, full_size
     crop_width = full_width if max_edge is None else min(full_width, max_edge)
     crop_height = full_height if max_edge is None else min(full_height, max_edge)
     left, top = (full_width - crop_width) // 2, (full_height - crop_height) // 2

@@ -10,9 +10,10 @@ import numpy as np
 
 from depthvlm_bench.conventions import FloatArray
 from depthvlm_bench.errors import CheckError, UsageError
-from depthvlm_bench.frames import scorable
+from depthvlm_bench.frames import DepthGrid, scorable
 from depthvlm_bench.geometry.camera import estimated_camera, inside
 from depthvlm_bench.predict.contracts import (
+    DenseMap,
     DensePredictor,
     Model,
     ModelCard,
@@ -25,10 +26,13 @@ from depthvlm_bench.predict.contracts import (
 from depthvlm_bench.predict.readout import ViewMap, read_bilinear, read_nearest, to_view
 from depthvlm_bench.predict.store import RunStore
 from depthvlm_bench.progress import Progress
+from depthvlm_bench.records.codec import compat_depth_m, record_grid
 from depthvlm_bench.records.reader import VIEW_COLUMNS, InputMode, RecordSet, SourceView, depth_of, view_of
-from depthvlm_bench.scoring.metrics import DELTA1_RATIO, ratio_counts
+from depthvlm_bench.scoring.metrics import DELTA1_RATIO, compat_counts, ratio_counts
 
-POINT_LISTS = ("points", "points_balanced")
+# Point lists, and the record's column that holds them; `listed` are canonical pixels of a published list.
+LIST_COLUMNS = {"points": "points", "points_balanced": "points_balanced", "listed": "compat_xy"}
+POINT_LISTS = tuple(LIST_COLUMNS)
 PART_IMAGES = 64
 PART_SECONDS = 60.0
 DEPTH_COLUMNS = (
@@ -111,8 +115,8 @@ def missing_lists(
     """Which lists of which wanted records have no prediction yet; a list that a record lacks is not asked."""
     done = store.done()
     missing: dict[str, list[str]] = {}
-    for row in records.points(["id", *lists]).to_pylist():
-        names = [name for name in lists if row[name] is not None and row["id"] not in done.get(name, ())]
+    for row in records.points(["id", *(LIST_COLUMNS[name] for name in lists)]).to_pylist():
+        names = [name for name in lists if row[LIST_COLUMNS[name]] and row["id"] not in done.get(name, ())]
         if row["id"] in wanted and names:
             missing[row["id"]] = names
     return missing
@@ -141,7 +145,7 @@ class _Part:
 
 
 def _batches(records: RecordSet, missing: Mapping[str, Sequence[str]], size: int) -> Iterator[list[Row]]:
-    columns = (*VIEW_COLUMNS, *POINT_LISTS, *DEPTH_COLUMNS)
+    columns = (*VIEW_COLUMNS, *LIST_COLUMNS.values(), *DEPTH_COLUMNS)
     batch: list[Row] = []
     for row in records.rows(columns):
         if row["id"] in missing:
@@ -174,9 +178,9 @@ def _answer(
     for row, source_view, dense_map in zip(rows, shown, maps, strict=True):
         view_map = to_view(dense_map, *source_view.picture.size)
         for name in lists[row["id"]]:
-            predictions += _read_map(row, source_view, view_map, name)
+            predictions += _read_map(row, source_view, view_map, dense_map, name)
         if row["depth"] is not None or row["depth_points"] is not None:
-            dense.append(_dense_counts(row, source_view, view_map))
+            dense.append(_dense_counts(row, source_view, view_map) | _compat_counts(row, dense_map, settings))
     return predictions, dense
 
 
@@ -190,15 +194,21 @@ def _view(row: Row, shown: SourceView, card: ModelCard, settings: RunSettings) -
 
 
 def _view_points(row: Row, shown: SourceView, name: str) -> FloatArray:
-    """Asked points (N, 2) in the view's pixels."""
-    points = row[name] or []
+    """Asked points (N, 2) in the view's pixels; those of a published list are canonical pixels already."""
+    points = row[LIST_COLUMNS[name]] or []
+    if name == "listed":
+        return np.array([[point["x"], point["y"]] for point in points], dtype=np.float64).reshape(-1, 2)
     u, v = shown.view_from_source.apply([p["u_src"] for p in points], [p["v_src"] for p in points])
     return np.stack([u, v], axis=1)
 
 
-def _read_map(row: Row, shown: SourceView, view_map: ViewMap, name: str) -> list[dict[str, Any]]:
+def _read_map(
+    row: Row, shown: SourceView, view_map: ViewMap, dense_map: DenseMap, name: str
+) -> list[dict[str, Any]]:
     u, v = _view_points(row, shown, name).T
     nearest, bilinear = read_nearest(view_map, u, v), read_bilinear(view_map, u, v)
+    # The paper's code indexes the model's own grid with canonical pixels, whatever the grid's size.
+    as_is = read_nearest(np.asarray(dense_map.depth_m, np.float32), u, v) if name == "listed" else None
     in_map = inside(u, v, *shown.picture.size)
     return [
         {
@@ -207,6 +217,7 @@ def _read_map(row: Row, shown: SourceView, view_map: ViewMap, name: str) -> list
             "point_index": index,
             "nearest_m": _value(nearest[index]),
             "bilinear_m": _value(bilinear[index]),
+            "compat_index_m": None if as_is is None else _value(as_is[index]),
             "in_map": bool(in_map[index]),
             "outcome": _outcome(nearest[index]),
         }
@@ -257,3 +268,20 @@ def _dense_counts(row: Row, shown: SourceView, view_map: ViewMap) -> dict[str, A
     asked = scorable(depth, row["valid_min"], row["valid_max"]) & inside(u, v, *shown.picture.size)
     counts = ratio_counts(read_nearest(view_map, u[asked], v[asked]), depth.depth_m[asked], DELTA1_RATIO)
     return {"id": row["id"], "asked": counts.asked, "answered": counts.answered, "within_1_25": counts.hits}
+
+
+def _compat_counts(row: Row, dense_map: DenseMap, settings: RunSettings) -> dict[str, Any]:
+    """Dense counts of a listed record as the paper's code has them, on the canonical picture."""
+    depth = depth_of(row)
+    if not row["compat_xy"] or settings.input != "canonical" or not isinstance(depth, DepthGrid):
+        return {}
+    grid = record_grid(row)
+    truth_m = compat_depth_m(depth, grid, row["valid_min"], row["valid_max"])
+    prediction_m = to_view(DenseMap(dense_map.depth_m), grid.width, grid.height)
+    counts = compat_counts(prediction_m.ravel(), truth_m.ravel(), DELTA1_RATIO)
+    asked = int((truth_m > 0).sum())
+    return {
+        "compat_asked": asked,
+        "compat_answered": counts.answered,
+        "compat_within_1_25": counts.hits,
+    }

@@ -37,6 +37,9 @@ DENSE_SCHEMA = pa.schema(
         ("asked", pa.int64()),
         ("answered", pa.int64()),
         ("within_1_25", pa.int64()),
+        ("compat_asked", pa.int64()),
+        ("compat_answered", pa.int64()),
+        ("compat_within_1_25", pa.int64()),
     ]
 )
 

@@ -3,7 +3,7 @@
 import io
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from depthvlm_bench.conventions import IntArray
 from depthvlm_bench.errors import FrameError
 from depthvlm_bench.frames import PICTURE_ERRORS, Depth, DepthGrid, DepthPoints, Frame
 from depthvlm_bench.geometry.camera import PinholeCamera
-from depthvlm_bench.geometry.grids import PixelAffine, ViewGrid, focal_grid
+from depthvlm_bench.geometry.grids import PixelAffine, ViewGrid, cropped_grid, focal_grid
 from depthvlm_bench.records.pictures import (
     decode_depth_png,
     encode_depth_png,
@@ -26,6 +26,7 @@ from depthvlm_bench.records.pictures import (
 )
 from depthvlm_bench.records.prompts import load_prompt
 from depthvlm_bench.records.schema import COLUMNS
+from depthvlm_bench.sampling.compat import ListedPoints, canonical_xy, in_range, nearest_resize, truth_at
 from depthvlm_bench.sampling.draw import Candidates
 
 Row = dict[str, Any]
@@ -53,11 +54,17 @@ class RecordSpec:
 def canonical_grid(frame: Frame, card: DatasetCard) -> ViewGrid:
     """How the frame's canonical picture is made."""
     camera = frame.camera
+    if frame.canonical_size is not None:
+        return cropped_grid((camera.width, camera.height), frame.canonical_size, card.max_canonical_edge)
     return focal_grid(camera.width, camera.height, camera.fx_px, max_edge=card.max_canonical_edge)
 
 
 def encode_record(
-    frame: Frame, spec: RecordSpec, points: Sequence[Row] | None, points_balanced: Sequence[Row] | None
+    frame: Frame,
+    spec: RecordSpec,
+    points: Sequence[Row] | None,
+    points_balanced: Sequence[Row] | None,
+    listed: ListedPoints | None = None,
 ) -> Row:
     """One row of the schema; columns that do not apply are None.
 
@@ -69,7 +76,8 @@ def encode_record(
     row |= _identity(frame, spec) | _picture(frame, grid, spec) | _depth(frame.depth, spec.card)
     prompt = load_prompt(spec.prompt_id)
     row |= {"prompt_id": prompt.id, "messages": prompt.messages(), "answer": prompt.answer}
-    return row | {"points": points, "points_balanced": points_balanced}
+    row |= {"points": points, "points_balanced": points_balanced}
+    return row | listed_columns(frame, listed, grid, spec.card) if listed is not None else row
 
 
 def _identity(frame: Frame, spec: RecordSpec) -> Row:
@@ -168,6 +176,42 @@ def point_rows(pool: Candidates, chosen: IntArray) -> list[Row]:
     }
     picked = {name: values[chosen].tolist() for name, values in columns.items()}
     return [dict(zip(picked, values, strict=True)) for values in zip(*picked.values(), strict=True)]
+
+
+def listed_columns(frame: Frame, listed: ListedPoints, grid: ViewGrid, card: DatasetCard) -> Row:
+    """What compat scoring needs of a listed line: its points and their truth as the paper's code has them."""
+    full = (grid.full_width, grid.full_height)
+    xy = canonical_xy(listed.xy, (grid.source_width, grid.source_height), full, (grid.width, grid.height))
+    truth_m = truth_at(
+        compat_depth_m(_unmasked(frame), grid, card.valid_min_m, card.valid_max_m), xy, listed.depth_m
+    )
+    return {
+        "listed_row": listed.row,
+        "listed_record": listed.record,
+        "xy_listed": [list(map(float, point)) for point in listed.xy],
+        "listed_depth_m": list(listed.depth_m),
+        "compat_xy": [{"x": int(x), "y": int(y)} for x, y in xy],
+        "compat_gt_m": truth_m.tolist(),
+    }
+
+
+def _unmasked(frame: Frame) -> DepthGrid:
+    if not isinstance(frame.depth, DepthGrid):
+        raise FrameError(
+            "no_valid_depth", f"{frame.ref.id}: the paper's truth is a raster, this depth is points"
+        )
+    return frame.depth if frame.unmasked is None else replace(frame.depth, values=frame.unmasked)
+
+
+def compat_depth_m(
+    depth: DepthGrid, grid: ViewGrid, valid_min_m: float, valid_max_m: float
+) -> npt.NDArray[np.float32]:
+    """Depth (h, w) float32 on the canonical picture as the paper's code has it: range, nearest, crop."""
+    metres = in_range(
+        depth.values.astype(np.float32) / np.float32(depth.depth_scale), valid_min_m, valid_max_m
+    )
+    full = nearest_resize(metres, grid.full_width, grid.full_height)
+    return full[grid.top : grid.top + grid.height, grid.left : grid.left + grid.width].astype(np.float32)
 
 
 def decode_depth(row: Mapping[str, Any]) -> Depth:

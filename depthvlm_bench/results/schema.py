@@ -28,6 +28,7 @@ PER_IMAGE_SCHEMA = pa.schema(
         ("asked", pa.int64()),
         ("answered", pa.int64()),
         ("hits", pa.int64()),
+        ("score", pa.float64()),
     ]
 )
 

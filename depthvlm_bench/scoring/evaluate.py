@@ -107,13 +107,19 @@ def evaluate(
     fitted, fit = with_fit(model, options, train)
     store = RunStore(out / "runs", run_spec(model, fitted, fit, records, settings))
     wanted = [row["id"] for row in wanted_rows(records, where)][:limit]
-    settings = replace(settings, lists=POINT_LISTS if model.card.kind == "dense" else settings.lists)
+    settings = replace(settings, lists=asked_lists(model, settings))
     with only_one(store.folder, "another process predicts this run"):
         store.open({"settings": asdict(settings), **collect()})
         predicted = predict(model, fitted, records, set(wanted), settings, store, progress)
     results, paths = score_and_write(store, model, records, protocol, out, where)
     resumed = len(wanted) - predicted
     return Evaluation(store.spec.label, records, store.folder, predicted, resumed, results, paths)
+
+
+def asked_lists(model: Model, settings: RunSettings) -> tuple[str, ...]:
+    """A dense map answers every list; a published list is asked too, in the only picture it has pixels in."""
+    lists = POINT_LISTS if model.card.kind == "dense" else (*settings.lists, "listed")
+    return tuple(name for name in lists if name != "listed" or settings.input == "canonical")
 
 
 def score_and_write(

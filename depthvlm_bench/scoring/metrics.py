@@ -46,6 +46,19 @@ def within_ratio(prediction_m: npt.ArrayLike, truth_m: npt.ArrayLike, threshold:
     return usable & (np.maximum(safe / truth, truth / safe) < threshold)
 
 
+def compat_counts(prediction_m: npt.ArrayLike, truth_m: npt.ArrayLike, threshold: float) -> Counts:
+    """Counts as the paper's code has them: float32; a pair with a non-positive side leaves the denominator.
+
+    +inf is an answer (and no hit); NaN is dropped. `asked` are all points, `answered` those that are scored.
+    """
+    prediction, truth = np.asarray(prediction_m, np.float32), np.asarray(truth_m, np.float32)
+    valid = (truth > 0) & (prediction > 0)
+    kept, true = prediction[valid], truth[valid]
+    with np.errstate(over="ignore"):
+        hits = np.maximum(kept / true, true / kept) < threshold
+    return Counts(int(truth.size), int(valid.sum()), int(hits.sum()))
+
+
 def ratio_counts(prediction_m: npt.ArrayLike, truth_m: npt.ArrayLike, threshold: float) -> Counts:
     """Counts of one image's points."""
     hits = within_ratio(prediction_m, truth_m, threshold)

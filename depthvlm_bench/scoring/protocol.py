@@ -1,9 +1,9 @@
 """Protocols: frozen files that say how predictions become a score, hashed into every result."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache
 from importlib.resources import files
-from typing import Literal
+from typing import Any, Literal
 
 from depthvlm_bench.config import load_toml
 from depthvlm_bench.errors import unknown_name
@@ -29,8 +29,10 @@ class Protocol:
     Attributes:
         readout: which of a prediction's values is scored.
         points: which point list of the record is asked.
+        truth: which depth a point is compared with.
+        dense: where dense truth lies: on the depth's own grid, or resized to the canonical picture.
         ratio: threshold of delta1, strict.
-        missing: what an absent, non-finite or non-positive answer is.
+        missing: what an absent or non-positive answer is: a miss, or dropped from the denominator.
         precision: arithmetic of the ratio.
         aggregation: means, from the inside out.
         set_kinds: kinds of sets it may score.
@@ -40,11 +42,13 @@ class Protocol:
     name: str
     title: str
     description: str
-    readout: Literal["nearest"]
-    points: Literal["points"]
+    readout: Literal["nearest", "compat_index"]
+    points: Literal["points", "listed"]
+    truth: Literal["depth_m", "compat_gt_m"]
+    dense: Literal["grid", "canonical"]
     ratio: float
-    missing: Literal["miss"]
-    precision: Literal["float64"]
+    missing: Literal["miss", "drop"]
+    precision: Literal["float64", "float32"]
     aggregation: tuple[str, ...]
     set_kinds: tuple[str, ...]
     ranked_kinds: tuple[str, ...]
@@ -60,6 +64,13 @@ def protocol_names() -> list[str]:
     """Names of the protocols that ship with the package."""
     folder = files("depthvlm_bench.manifests") / "protocols"
     return sorted(path.name.removesuffix(".toml") for path in folder.iterdir() if path.name.endswith(".toml"))
+
+
+def protocol_differences(a: Protocol, b: Protocol) -> dict[str, tuple[Any, Any]]:
+    """Keys in which two protocols differ, with both values; names and texts aside."""
+    first, second = asdict(a), asdict(b)
+    said = ("name", "title", "description")
+    return {key: (first[key], second[key]) for key in first if key not in said and first[key] != second[key]}
 
 
 @cache

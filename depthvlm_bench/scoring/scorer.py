@@ -1,7 +1,8 @@
 """One scorer for all: predictions and a set's points to a result, under a protocol."""
 
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -15,13 +16,19 @@ from depthvlm_bench.predict.store import RunStore
 from depthvlm_bench.records.reader import RecordSet
 from depthvlm_bench.records.where import parse_where
 from depthvlm_bench.results.provenance import collect
-from depthvlm_bench.results.schema import PER_IMAGE_SCHEMA, Counts, Mode, Result, Score
-from depthvlm_bench.scoring.metrics import DELTA1_RATIO, ratio_counts
+from depthvlm_bench.results.schema import PER_IMAGE_SCHEMA, Mode, Result, Score
+from depthvlm_bench.results.schema import Counts as Totals
+from depthvlm_bench.scoring.metrics import DELTA1_RATIO, Counts, compat_counts, ratio_counts
 from depthvlm_bench.scoring.protocol import Protocol
 from depthvlm_bench.scoring.uncertainty import bootstrap_interval
 
 DIAGNOSTIC_READOUT = "bilinear"
-POINT_COLUMNS = ("id", "scene", "camera", "tags", "points", "prompt_id")
+POINT_COLUMNS = ("id", "scene", "camera", "tags", "points", "compat_gt_m")
+# Columns of a run's dense counts: asked, answered, hits.
+DENSE_COUNTS = {
+    "grid": ("asked", "answered", "within_1_25"),
+    "canonical": ("compat_asked", "compat_answered", "compat_within_1_25"),
+}
 
 
 @dataclass(frozen=True)
@@ -67,24 +74,37 @@ def score_sparse(
         answers = by_record.get(row["id"])
         if answers is None:
             continue
-        given = [answers.get(index, (None, "absent")) for index in range(len(row["points"]))]
+        truth_m = point_truth_m(row, protocol)
+        given = [answers.get(index, (None, "absent")) for index in range(len(truth_m))]
         outcomes.update(outcome for _, outcome in given)
         values = np.array([np.nan if value is None else value for value, _ in given])
-        counts = ratio_counts(values, [point["depth_m"] for point in row["points"]], protocol.ratio)
-        scored.append(_image_row(row, counts.asked, counts.answered, counts.hits))
+        scored.append(_image_row(row, count(values, truth_m, protocol), protocol))
     return scored, dict(sorted(outcomes.items()))
 
 
+def point_truth_m(row: dict[str, Any], protocol: Protocol) -> list[float]:
+    """The depths that a record's points are compared with."""
+    if protocol.truth == "compat_gt_m":
+        return list(row["compat_gt_m"])
+    return [point["depth_m"] for point in row["points"]]
+
+
+def count(prediction_m: FloatArray, truth_m: Sequence[float], protocol: Protocol) -> Counts:
+    """Counts of one image by the protocol's rule for what is no answer."""
+    rule = ratio_counts if protocol.missing == "miss" else compat_counts
+    return rule(prediction_m, truth_m, protocol.ratio)
+
+
 def score_dense(rows: list[dict[str, Any]], dense: pa.Table, protocol: Protocol) -> list[dict[str, Any]]:
-    """Per-image counts on the depth grid, from the sums kept while predicting."""
+    """Per-image counts over the whole depth, from the sums kept while predicting."""
     if protocol.ratio != DELTA1_RATIO:
-        raise UsageError(
-            f"dense sums were kept for a ratio of {DELTA1_RATIO}",
-            why=f"{protocol.name} asks {protocol.ratio}",
-        )
-    counted = {row["id"]: row for row in dense.to_pylist()}
-    found = [(row, counted[row["id"]]) for row in rows if row["id"] in counted]
-    return [_image_row(row, c["asked"], c["answered"], c["within_1_25"]) for row, c in found if c["asked"]]
+        why = f"{protocol.name} asks {protocol.ratio}"
+        raise UsageError(f"dense sums were kept for a ratio of {DELTA1_RATIO}", why=why)
+    names = DENSE_COUNTS[protocol.dense]
+    counted = {
+        row["id"]: Counts(*(row[name] for name in names)) for row in dense.to_pylist() if row[names[0]]
+    }
+    return [_image_row(row, counted[row["id"]], protocol) for row in rows if row["id"] in counted]
 
 
 def score_run(
@@ -138,12 +158,14 @@ class _Images:
 
 
 def _shares(images: list[dict[str, Any]]) -> FloatArray:
-    return np.array([row["hits"] / row["asked"] for row in images])
+    return np.array([row["score"] for row in images])
 
 
-def _image_row(row: dict[str, Any], asked: int, answered: int, hits: int) -> dict[str, Any]:
+def _image_row(row: dict[str, Any], counts: Counts, protocol: Protocol) -> dict[str, Any]:
+    """An image's counts and its score: hits over what was asked, or over what was not dropped (else 0)."""
     named = {name: row[name] for name in ("id", "scene", "camera", "tags")}
-    return named | {"asked": asked, "answered": answered, "hits": hits}
+    denominator = counts.asked if protocol.missing == "miss" else counts.answered
+    return named | asdict(counts) | {"score": counts.hits / denominator if denominator else 0.0}
 
 
 def _result(
@@ -183,7 +205,7 @@ def _result(
         for_tests=card.for_tests,
         scores={"delta1": Score(float(shares.mean()), low, high)},
         diagnostics=images.diagnostics,
-        counts=Counts(images=len(shares), images_missing=missing, outcomes=images.outcomes, **totals),
+        counts=Totals(images=len(shares), images_missing=missing, outcomes=images.outcomes, **totals),
         run=spec.hash,
         prompt_hash=None,
         provenance=collect() | {"run": store.provenance},

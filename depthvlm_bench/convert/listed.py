@@ -1,0 +1,135 @@
+"""Plans that follow the paper's lists: its published annotations, and its selection made again (compat)."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from depthvlm_bench.cards import DatasetCard
+from depthvlm_bench.convert.annotations import listed_points
+from depthvlm_bench.convert.plan import Plan, PlannedFrame, Points, cut, frame_boundary, index_frames
+from depthvlm_bench.convert.settings import SetSettings
+from depthvlm_bench.errors import FrameError, UsageError
+from depthvlm_bench.frames import DepthGrid, Frame, FrameRef, Skip, Source, scorable
+from depthvlm_bench.geometry.camera import inside
+from depthvlm_bench.progress import Progress
+from depthvlm_bench.records.codec import canonical_grid, listed_columns
+from depthvlm_bench.sampling.compat import (
+    Float32Array,
+    ListedPoints,
+    draw_listed,
+    in_range,
+    pick_balanced,
+    pick_uniform,
+    points_per_row,
+)
+from depthvlm_bench.sampling.pick import Pick
+
+
+def plan_published(source: Source, card: DatasetCard, settings: SetSettings, progress: Progress) -> Plan:
+    """Every line of an annotation file that can be read; the others are counted."""
+    skips: list[Skip] = []
+    refs = index_frames(source, settings.split, skips)
+    frames: list[PlannedFrame] = []
+    with progress.stage("reading the list", len(refs), "image") as advance:
+        for ref in refs:
+            with frame_boundary(ref.id, skips):
+                frame = source.read(ref)
+                frame.picture.decode()
+                frames.append(_planned(frame, listed_points(ref), card))
+            advance(1)
+    return cut(settings, frames, source, card, skips, Pick(dropped=len(refs) - len(frames)))
+
+
+def plan_compat(source: Source, card: DatasetCard, settings: SetSettings, progress: Progress) -> Plan:
+    """The paper's selection of images and pixels, from a raw tree.
+
+    Raises:
+        UsageError: the dataset's depth is no raster; the paper's raster of it is not made here.
+    """
+    if card.depth != "grid":
+        raise UsageError(f"--sampling compat needs a depth raster, {card.name} has LiDAR points")
+    skips: list[Skip] = []
+    refs = index_frames(source, settings.split, skips)
+    budget, per_image = settings.images or len(refs), card.points_per_image or 0
+    with progress.stage("choosing images as the paper does", min(budget, len(refs)), "image") as advance:
+        usable = _usable(refs, source, card, skips, advance)
+        grouped = card.grouping != "none"
+        rows = (
+            pick_balanced([r.group for r in refs], budget, usable)
+            if grouped
+            else pick_uniform(len(refs), budget, usable)
+        )
+    total = None if grouped else budget * per_image
+    counts = points_per_row(len(rows), per_image, total) if rows else []
+    frames: list[PlannedFrame] = []
+    for row, (index, count) in enumerate(zip(rows, counts, strict=True)):
+        frame = source.read(refs[index])
+        listed = draw_listed(_masked_depth_m(frame, card), row, count)
+        frames.append(_planned(frame, listed, card))
+    frames.sort(key=lambda planned: planned.ref.order_key)
+    return cut(settings, frames, source, card, skips, Pick(dropped=budget - len(rows)))
+
+
+def _usable(
+    refs: list[FrameRef], source: Source, card: DatasetCard, skips: list[Skip], advance: Callable[[int], None]
+) -> Callable[[int], bool]:
+    """Whether a row's depth has one pixel in range (masks are not looked at), and its frame can be read."""
+
+    def usable(index: int) -> bool:
+        good = False
+        with frame_boundary(refs[index].id, skips):
+            frame = source.read(refs[index])
+            frame.picture.decode()
+            good = bool((_depth_m(frame, card) > 0).any())
+            if not good:
+                raise FrameError("no_valid_depth", "no depth in range")
+            advance(1)
+        return good
+
+    return usable
+
+
+def _depth_m(frame: Frame, card: DatasetCard) -> Float32Array:
+    depth = frame.depth
+    assert isinstance(depth, DepthGrid)
+    values = depth.values if frame.unmasked is None else frame.unmasked
+    return in_range(
+        values.astype(np.float32) / np.float32(depth.depth_scale), card.valid_min_m, card.valid_max_m
+    )
+
+
+def _masked_depth_m(frame: Frame, card: DatasetCard) -> Float32Array:
+    assert isinstance(frame.depth, DepthGrid)
+    return np.where(frame.depth.values > 0, _depth_m(frame, card), np.float32(0)).astype(np.float32)
+
+
+def _planned(frame: Frame, listed: ListedPoints, card: DatasetCard) -> PlannedFrame:
+    """The list's points, and the same pixels where they truly lie, for protocols that ask correctly."""
+    listed_columns(
+        frame, listed, canonical_grid(frame, card), card
+    )  # a list that cannot be scored fails here
+    return PlannedFrame(frame.ref, _true_points(frame, listed, card), None, listed)
+
+
+def _true_points(frame: Frame, listed: ListedPoints, card: DatasetCard) -> Points:
+    depth = frame.depth
+    assert isinstance(depth, DepthGrid)
+    height, width = depth.values.shape
+    x, y = np.reshape(np.asarray(listed.xy, dtype=np.int64), (-1, 2)).T
+    known = inside(x, y, width, height)
+    flat = (y * width + x)[known]
+    asked = flat[scorable(depth, card.valid_min_m, card.valid_max_m)[flat]]
+    u_src, v_src = (axis[asked] for axis in depth.source_pixels())
+    u, v = canonical_grid(frame, card).view_from_source.apply(u_src, v_src)
+    rows = zip(
+        u.tolist(), v.tolist(), u_src.tolist(), v_src.tolist(), depth.depth_m[asked].tolist(), strict=True
+    )
+    names = ("u", "v", "u_src", "v_src", "depth_m")
+    rest = {"ray_factor": None, "flags": 0}
+    if not frame.camera_assumed:
+        factors = frame.camera.ray_factor(u_src, v_src).tolist()
+        return [
+            dict(zip(names, row, strict=True)) | rest | {"ray_factor": f}
+            for row, f in zip(rows, factors, strict=True)
+        ]
+    return [dict(zip(names, row, strict=True)) | rest for row in rows]

@@ -1,0 +1,143 @@
+"""The published list as a source: what is read, what is assumed, and what a bad line gets."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from depthvlm_bench.cards import builtin_card
+from depthvlm_bench.convert.annotations import annotation_converter
+from depthvlm_bench.convert.run import ConvertRequest, convert, open_source
+from depthvlm_bench.convert.verify import verify
+from depthvlm_bench.errors import CheckError, UsageError
+from depthvlm_bench.frames import Split
+from depthvlm_bench.progress import Silent
+from depthvlm_bench.records.reader import RecordSet
+from depthvlm_bench.registry import load_converter
+
+CARD = builtin_card("ibims1")
+SIZE = (64, 48)
+FX = 56.0
+CANONICAL = [round(SIZE[0] * 1000 / FX), round(SIZE[1] * 1000 / FX)]
+
+
+def record(name, **changed):
+    known = {
+        "scene": "room",
+        "image": f"{name}.png",
+        "depth_path": f"{name}.png",
+        "depth_scale": 1000.0,
+        "original_rgb_size": list(SIZE),
+        "original_fx": FX,
+        "canonical_size": CANONICAL,
+        "pixel_coords": [[1, 2], [60, 40]],
+        "depth": [2.5, 3.5],
+    }
+    return known | changed
+
+
+@pytest.fixture
+def published(tmp_path):
+    """Two pictures; in the first, a mask says that the second listed point is not to be trusted."""
+    for folder in ("rgb", "depth"):
+        (tmp_path / folder).mkdir()
+    raw = np.full((SIZE[1], SIZE[0]), 2500, np.uint16)
+    raw[36:44, 56:64] = 3500
+    mask = np.full(raw.shape, 255, np.uint8)
+    mask[36:44, 56:64] = 0
+    for name in ("a", "b"):
+        Image.fromarray(raw).save(tmp_path / "depth" / f"{name}.png")
+        Image.new("RGB", SIZE, (9, 99, 199)).save(tmp_path / "rgb" / f"{name}.png")
+    Image.fromarray(mask).save(tmp_path / "depth" / "mask.png")
+    write(tmp_path, [record("a", mask_valid_path="mask.png"), record("b", camera="left")])
+    return tmp_path
+
+
+def write(root, records):
+    (root / "list.jsonl").write_text("\n".join(r if isinstance(r, str) else json.dumps(r) for r in records))
+
+
+def converted(root, data):
+    request = ConvertRequest(root, data, annotations=root / "list.jsonl")
+    return convert(load_converter("ibims1"), request, Silent())
+
+
+def test_a_published_set_holds_the_list_and_verifies(published, tmp_path):
+    summary = converted(published, tmp_path / "data")
+    assert (summary.set_name, summary.images, summary.settings.set_kind) == (
+        "ibims1@published",
+        2,
+        "published",
+    )
+    rows = list(RecordSet(summary.folder, "eval").rows())
+    assert [row["id"] for row in rows] == ["ibims1/eval/room/-/a", "ibims1/eval/room/left/b"]
+    assert [row["listed_row"] for row in rows] == [0, 1]
+    assert json.loads(rows[1]["listed_record"]) == record("b", camera="left")
+    assert verify(summary.folder, ["eval"], Silent()) == []
+
+
+def test_what_the_list_does_not_say_is_marked_as_assumed(published, tmp_path):
+    row = next(RecordSet(converted(published, tmp_path / "data").folder, "eval").rows())
+    assert row["camera_assumed"]
+    assert (row["source_fx"], row["source_fy"]) == (FX, FX)
+    assert (row["source_cx"], row["source_cy"]) == ((SIZE[0] - 1) / 2, (SIZE[1] - 1) / 2)
+    assert [point["ray_factor"] for point in row["points"]] == [None]
+    assert [row["width"], row["height"]] == CANONICAL
+
+
+def test_masks_hold_for_the_stored_depth_and_not_for_the_listed_truth(published, tmp_path):
+    """As in the paper's code: dense truth is masked, the truth read again at a listed point is not."""
+    masked, whole = RecordSet(converted(published, tmp_path / "data").folder, "eval").rows()
+    assert len(masked["points"]) == 1
+    assert len(whole["points"]) == 2
+    assert masked["compat_gt_m"] == whole["compat_gt_m"] == [2.5, 3.5]
+
+
+def test_a_line_whose_files_are_gone_is_counted_and_the_others_stay(published, tmp_path):
+    (published / "rgb" / "a.png").unlink()
+    summary = converted(published, tmp_path / "data")
+    assert (summary.images, summary.skips, summary.dropped) == (1, {"missing_image": 1}, 1)
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("{", ["no JSON record", "list.jsonl:2"]),
+        ("[]", ["no annotation", "it lacks"]),
+        ({"image": "b.png"}, ["it lacks depth_path", "list.jsonl:2"]),
+    ],
+)
+def test_a_line_that_is_no_record_is_named(published, tmp_path, line, words):
+    write(published, [record("a"), line])
+    with pytest.raises(CheckError) as caught:
+        converted(published, tmp_path / "data")
+    assert all(word in str(caught.value) for word in words)
+
+
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        ({"original_fx": -1.0}, "bad_intrinsics"),
+        ({"depth_path": "../list.jsonl"}, "unreadable"),
+        ({"depth_format": "binary_float32"}, "unreadable"),
+        ({"mask_transp_path": "absent.png"}, "missing_depth"),
+    ],
+)
+def test_a_record_that_cannot_be_used_is_a_counted_skip(published, tmp_path, changed, reason):
+    write(published, [record("a"), record("b", **changed)])
+    assert converted(published, tmp_path / "data").skips == {reason: 1}
+
+
+def test_another_list_is_not_taken_for_the_one_that_was_converted(published, tmp_path):
+    converted(published, tmp_path / "data")
+    write(published, [record("a")])
+    with pytest.raises(UsageError, match="--annotations"):
+        converted(published, tmp_path / "data")
+
+
+def test_the_index_is_the_list_in_order(published):
+    source = open_source(annotation_converter(CARD, published / "list.jsonl"), published)
+    refs = list(source.index(Split("eval", "published")))
+    assert [(ref.time, ref.frame) for ref in refs] == [(0, "a"), (1, "b")]
+    assert list(source.scenes("published")) == ["room"]
