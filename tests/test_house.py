@@ -94,8 +94,8 @@ ORDER = (
         "progress",
         "sampling.draw",
     ),
-    *("sampling.pick", "records", "sampling.manifest", "scoring.metrics", "convert"),
-    *("predict", "results", "scoring", "leaderboard"),
+    *("sampling.pick", "sampling.compat", "records", "sampling.manifest", "scoring.metrics", "convert"),
+    *("scoring.statistics", "scoring.bulk", "scoring.aligned", "predict", "results", "scoring", "leaderboard"),
 )
 
 

@@ -28,7 +28,9 @@ from depthvlm_bench.predict.store import RunStore
 from depthvlm_bench.progress import Progress
 from depthvlm_bench.records.codec import compat_depth_m, record_grid
 from depthvlm_bench.records.reader import VIEW_COLUMNS, InputMode, RecordSet, SourceView, depth_of, view_of
-from depthvlm_bench.scoring.metrics import DELTA1_RATIO, compat_counts, ratio_counts
+from depthvlm_bench.scoring.aligned import aligned_metrics
+from depthvlm_bench.scoring.metrics import DELTA1_RATIO, compat_counts
+from depthvlm_bench.scoring.statistics import image_statistics, to_columns
 
 # Point lists, and the record's column that holds them; `listed` are canonical pixels of a published list.
 LIST_COLUMNS = {"points": "points", "points_balanced": "points_balanced", "listed": "compat_xy"}
@@ -180,7 +182,7 @@ def _answer(
         for name in lists[row["id"]]:
             predictions += _read_map(row, source_view, view_map, dense_map, name)
         if row["depth"] is not None or row["depth_points"] is not None:
-            dense.append(_dense_counts(row, source_view, view_map) | _compat_counts(row, dense_map, settings))
+            dense.append(_dense_sums(row, source_view, view_map) | _compat_counts(row, dense_map, settings))
     return predictions, dense
 
 
@@ -261,13 +263,14 @@ def _outcome(value: float) -> Outcome:
     return "ok" if value > 0 else "nonpositive"
 
 
-def _dense_counts(row: Row, shown: SourceView, view_map: ViewMap) -> dict[str, Any]:
-    """Counts over every valid depth of the record, compared where the truth lies: the map is read there."""
+def _dense_sums(row: Row, shown: SourceView, view_map: ViewMap) -> dict[str, Any]:
+    """Sums over every valid depth of the record, compared where the truth lies: the map is read there."""
     depth = depth_of(row)
     u, v = shown.view_from_source.apply(*depth.source_pixels())
     asked = scorable(depth, row["valid_min"], row["valid_max"]) & inside(u, v, *shown.picture.size)
-    counts = ratio_counts(read_nearest(view_map, u[asked], v[asked]), depth.depth_m[asked], DELTA1_RATIO)
-    return {"id": row["id"], "asked": counts.asked, "answered": counts.answered, "within_1_25": counts.hits}
+    prediction_m, truth_m = read_nearest(view_map, u[asked], v[asked]), depth.depth_m[asked]
+    sums = to_columns(image_statistics(prediction_m, truth_m, flags=depth.flags[asked]))
+    return {"id": row["id"]} | sums | aligned_metrics(prediction_m, truth_m)
 
 
 def _compat_counts(row: Row, dense_map: DenseMap, settings: RunSettings) -> dict[str, Any]:

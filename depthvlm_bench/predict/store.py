@@ -16,6 +16,8 @@ from depthvlm_bench.hashing import sha256_json
 from depthvlm_bench.records.files import reading, sweep_temporaries, write_json
 from depthvlm_bench.records.reader import InputMode
 from depthvlm_bench.records.writer import write_table
+from depthvlm_bench.scoring.aligned import ALIGNED_METRICS
+from depthvlm_bench.scoring.statistics import STATISTICS_FIELDS
 
 PREDICTION_SCHEMA = pa.schema(
     [
@@ -31,15 +33,14 @@ PREDICTION_SCHEMA = pa.schema(
         ("usage", pa.string()),
     ]
 )
+ARROW_TYPES = {"int64": pa.int64(), "float64": pa.float64(), "list<int64>": pa.list_(pa.int64())}
+# Per-image sums over the whole depth: our statistics, aligned figures, and the paper's counts on listed sets.
 DENSE_SCHEMA = pa.schema(
     [
         ("id", pa.string()),
-        ("asked", pa.int64()),
-        ("answered", pa.int64()),
-        ("within_1_25", pa.int64()),
-        ("compat_asked", pa.int64()),
-        ("compat_answered", pa.int64()),
-        ("compat_within_1_25", pa.int64()),
+        *((name, ARROW_TYPES[kind]) for name, kind in STATISTICS_FIELDS.items()),
+        *((name, pa.float64()) for name in ALIGNED_METRICS),
+        *((name, pa.int64()) for name in ("compat_asked", "compat_answered", "compat_within_1_25")),
     ]
 )
 

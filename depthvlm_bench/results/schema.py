@@ -70,6 +70,7 @@ class Result:
         ranked: whether protocol, set kind, completeness and model allow a rank.
         complete: whether every image of the manifest (and --where) has its predictions.
         exposure: whether the model's training saw the dataset: yes, no or unknown.
+        metrics: all others, means over images and pooled shares; null where nothing defines them.
         diagnostics: figures that are no score: delta1 by the other read-out.
         for_tests: whether the model only tests the harness; such results stand in no table.
         where: the record selection; null: all.
@@ -97,6 +98,7 @@ class Result:
     exposure: str
     for_tests: bool
     scores: dict[str, Score]
+    metrics: dict[str, float | None]
     diagnostics: dict[str, float]
     counts: Counts
     run: str

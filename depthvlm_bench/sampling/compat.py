@@ -194,7 +194,7 @@ def nearest_resize(values: npt.NDArray[np.generic], width: int, height: int) -> 
 
 def _nearest_index(source: int, target: int) -> IntArray:
     step = 1.0 / (target / source)
-    return np.minimum(np.floor(np.arange(target) * step).astype(np.int64), source - 1)
+    return np.asarray(np.minimum(np.floor(np.arange(target) * step), source - 1), dtype=np.int64)
 
 
 def canonical_xy(

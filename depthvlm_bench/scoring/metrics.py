@@ -32,7 +32,7 @@ class Counts:
 def answered(prediction_m: npt.ArrayLike) -> BoolArray:
     """Which predictions are an answer: finite and positive. Everything else is a miss, never left out."""
     prediction = np.asarray(prediction_m, dtype=np.float64)
-    return np.isfinite(prediction) & (np.nan_to_num(prediction, nan=-1.0) > 0)
+    return np.asarray((prediction > 0) & (prediction < np.inf))
 
 
 def within_ratio(prediction_m: npt.ArrayLike, truth_m: npt.ArrayLike, threshold: float) -> BoolArray:

@@ -1,5 +1,6 @@
 """One scorer for all: predictions and a set's points to a result, under a protocol."""
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -18,17 +19,23 @@ from depthvlm_bench.records.where import parse_where
 from depthvlm_bench.results.provenance import collect
 from depthvlm_bench.results.schema import PER_IMAGE_SCHEMA, Mode, Result, Score
 from depthvlm_bench.results.schema import Counts as Totals
+from depthvlm_bench.scoring.aligned import ALIGNED_METRICS
 from depthvlm_bench.scoring.metrics import DELTA1_RATIO, Counts, compat_counts, ratio_counts
 from depthvlm_bench.scoring.protocol import Protocol
+from depthvlm_bench.scoring.statistics import (
+    RATIOS,
+    ImageStatistics,
+    from_columns,
+    image_statistics,
+    mean_over_images,
+    per_image_metrics,
+    pooled_metrics,
+)
 from depthvlm_bench.scoring.uncertainty import bootstrap_interval
 
 DIAGNOSTIC_READOUT = "bilinear"
+METRIC = "delta1"
 POINT_COLUMNS = ("id", "scene", "camera", "tags", "points", "compat_gt_m")
-# Columns of a run's dense counts: asked, answered, hits.
-DENSE_COUNTS = {
-    "grid": ("asked", "answered", "within_1_25"),
-    "canonical": ("compat_asked", "compat_answered", "compat_within_1_25"),
-}
 
 
 @dataclass(frozen=True)
@@ -60,14 +67,7 @@ def score_sparse(
     Returns:
         per-image rows, and answers by outcome. A point without a prediction row counts as a miss, `absent`.
     """
-    by_record: dict[str, dict[int, tuple[float | None, str]]] = {}
-    wanted = predictions.filter(pc.equal(predictions["list"], protocol.points))
-    columns = (
-        wanted[name].to_pylist()
-        for name in ("id", "point_index", f"{readout or protocol.readout}_m", "outcome")
-    )
-    for record, index, value, outcome in zip(*columns, strict=True):
-        by_record.setdefault(record, {})[index] = (value, outcome)
+    by_record = point_values(predictions, protocol, readout)
     scored: list[dict[str, Any]] = []
     outcomes: Counter[str] = Counter()
     for row in rows:
@@ -80,6 +80,18 @@ def score_sparse(
         values = np.array([np.nan if value is None else value for value, _ in given])
         scored.append(_image_row(row, count(values, truth_m, protocol), protocol))
     return scored, dict(sorted(outcomes.items()))
+
+
+def point_values(
+    predictions: pa.Table, protocol: Protocol, readout: str | None = None
+) -> dict[str, dict[int, tuple[float | None, str]]]:
+    """record -> point index -> (value of the protocol's read-out or of another, outcome)."""
+    wanted = predictions.filter(pc.equal(predictions["list"], protocol.points))
+    names = ("id", "point_index", f"{readout or protocol.readout}_m", "outcome")
+    found: dict[str, dict[int, tuple[float | None, str]]] = {}
+    for record, index, value, outcome in zip(*(wanted[name].to_pylist() for name in names), strict=True):
+        found.setdefault(record, {})[index] = (value, outcome)
+    return found
 
 
 def point_truth_m(row: dict[str, Any], protocol: Protocol) -> list[float]:
@@ -100,11 +112,71 @@ def score_dense(rows: list[dict[str, Any]], dense: pa.Table, protocol: Protocol)
     if protocol.ratio != DELTA1_RATIO:
         why = f"{protocol.name} asks {protocol.ratio}"
         raise UsageError(f"dense sums were kept for a ratio of {DELTA1_RATIO}", why=why)
-    names = DENSE_COUNTS[protocol.dense]
-    counted = {
-        row["id"]: Counts(*(row[name] for name in names)) for row in dense.to_pylist() if row[names[0]]
-    }
+    counts_of = DENSE_COUNTS[protocol.dense]
+    counted = {row["id"]: counts for row in dense.to_pylist() if (counts := counts_of(row)) is not None}
     return [_image_row(row, counted[row["id"]], protocol) for row in rows if row["id"] in counted]
+
+
+def _grid_counts(row: dict[str, Any]) -> Counts | None:
+    """Counts on the depth's own grid; None where it has no valid depth."""
+    return (
+        Counts(row["asked"], row["answered"], row["within"][RATIOS.index(DELTA1_RATIO)])
+        if row["asked"]
+        else None
+    )
+
+
+def _canonical_counts(row: dict[str, Any]) -> Counts | None:
+    """Counts on the canonical picture, of listed sets; None elsewhere."""
+    names = ("compat_asked", "compat_answered", "compat_within_1_25")
+    return Counts(*(row[name] for name in names)) if row["compat_asked"] else None
+
+
+DENSE_COUNTS = {"grid": _grid_counts, "canonical": _canonical_counts}
+
+
+def other_metrics(
+    rows: list[dict[str, Any]], store: RunStore, protocol: Protocol, mode: Mode
+) -> dict[str, float | None]:
+    """Every other metric of a run: means over images, and shares over all points by distance and flag.
+
+    Protocols that drop answers have none: their denominators would not be those of the others.
+    """
+    if protocol.missing == "drop":
+        return {}
+    if mode == "dense":
+        wanted = {row["id"] for row in rows}
+        found = [row for row in store.dense().to_pylist() if row["id"] in wanted and row["asked"]]
+        statistics = {
+            row["id"]: from_columns(row | {"median_log": _number(row["median_log"])}) for row in found
+        }
+        extra = {name: [_number(row[name]) for row in found] for name in ALIGNED_METRICS}
+    else:
+        values = point_values(store.predictions(), protocol)
+        statistics = {
+            row["id"]: _point_statistics(row, values[row["id"]]) for row in rows if row["id"] in values
+        }
+        extra = {}
+    if not statistics:
+        return {}
+    ids = list(statistics)
+    per_image = [per_image_metrics(item) for item in statistics.values()]
+    columns = {name: [image[name] for image in per_image] for name in per_image[0] if name != METRIC} | extra
+    means = {name: mean_over_images(column, ids) for name, column in columns.items()}
+    figures = means | pooled_metrics(list(statistics.values()))
+    return {name: value if math.isfinite(value) else None for name, value in sorted(figures.items())}
+
+
+def _point_statistics(row: dict[str, Any], given: dict[int, tuple[float | None, str]]) -> ImageStatistics:
+    points = row["points"]
+    values = [_number(given.get(index, (None, ""))[0]) for index in range(len(points))]
+    factors = [_number(point["ray_factor"]) for point in points]
+    truth_m, flags = [point["depth_m"] for point in points], [point["flags"] for point in points]
+    return image_statistics(values, truth_m, ray_factor=factors, flags=flags)
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else value
 
 
 def score_run(
@@ -140,7 +212,8 @@ def score_run(
         images = score_dense(rows, store.dense(), protocol)
     if not images:
         return None
-    scored = _Images(images, len(rows) - len(images), outcomes, diagnostics)
+    metrics = other_metrics(rows, store, protocol, mode)
+    scored = _Images(images, len(rows) - len(images), outcomes, diagnostics, metrics)
     return Scored(
         _result(store, card, records, protocol, mode, where, scored),
         pa.Table.from_pylist(images, PER_IMAGE_SCHEMA),
@@ -155,6 +228,7 @@ class _Images:
     missing: int
     outcomes: dict[str, int]
     diagnostics: dict[str, float]
+    metrics: dict[str, float | None]
 
 
 def _shares(images: list[dict[str, Any]]) -> FloatArray:
@@ -204,6 +278,7 @@ def _result(
         exposure=exposure(card, spec.fit, dataset),
         for_tests=card.for_tests,
         scores={"delta1": Score(float(shares.mean()), low, high)},
+        metrics=images.metrics,
         diagnostics=images.diagnostics,
         counts=Totals(images=len(shares), images_missing=missing, outcomes=images.outcomes, **totals),
         run=spec.hash,

@@ -165,7 +165,7 @@ def test_without_ego_motion_the_wall_is_not_where_it_is():
     assert np.abs(depth_m - expected).min() > 0.3
 
 
-# The real keyframe: figures of datasets-outdoor.md, section 9.3.
+# The real keyframe: figures counted once by hand, with the edge convention and no near limit.
 
 GOLDEN = {
     "CAM_FRONT": (12311, 3067, 3064, (4.53, 4.94, 10.33, 38.91, 98.12)),

@@ -305,7 +305,7 @@ def test_dense_counts_are_those_of_the_valid_depth(run, tmp_path):
     valid = (depth_m >= 0.01) & (depth_m <= 25.0)
     (counts,) = model.dense().values()
     assert counts["asked"] == counts["answered"] == valid.sum()
-    assert counts["within_1_25"] == (valid & (depth_m == 2.0)).sum()
+    assert counts["within"][3] == (valid & (depth_m == 2.0)).sum()
 
 
 @pytest.mark.parametrize("name", ["scannetpp_set", "ibims1_set"])
@@ -316,7 +316,7 @@ def test_the_true_depth_on_its_grid_scores_1_and_too_far_scores_0(run, request, 
     oracle.now()
     for counts in oracle.dense().values():
         assert counts["asked"] > 0
-        assert counts["within_1_25"] == expected * counts["asked"]
+        assert counts["within"][3] == expected * counts["asked"]
     truth = {row["id"]: row["points"] for row in records.points(["id", "points"]).to_pylist()}
     for row in oracle.rows():
         assert row["nearest_m"] == pytest.approx(

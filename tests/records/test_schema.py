@@ -17,7 +17,7 @@ from depthvlm_bench.records.schema import (
 )
 from depthvlm_bench.records.writer import ROW_GROUP_BYTES, ROW_GROUP_ROWS, leaf_paths
 
-# The groups of architecture.md section 5, typed out: a column that is renamed or lost shows here.
+# The groups of docs/format.md, typed out: a column that is renamed or lost shows here.
 DESIGN = (
     "id dataset split source_split scene camera frame source_path tags "
     "image width height fx fy cx cy full_width full_height crop_left crop_top source_image "

@@ -20,7 +20,8 @@ from depthvlm_bench.results.schema import (
 
 RESULT = made_result(value=1 / 3, options={"depth_m": 2.0}, fit={"nuscenes": "f" * 64}, missing=3)
 TAGS = {"environment": "indoor", "real": True, "view": None, "light": None, "weather": None, "density": None}
-ROW = {"id": "x", "scene": "s", "camera": "c", "tags": TAGS, "asked": 4, "answered": 3, "hits": 2}
+ROW = {"id": "x", "scene": "s", "camera": "c", "tags": TAGS, "asked": 4, "answered": 3}
+ROW |= {"hits": 2, "score": 0.5}
 PER_IMAGE = pa.Table.from_pylist([ROW], PER_IMAGE_SCHEMA)
 
 

@@ -1,4 +1,4 @@
-"""The draw against a second implementation, written from the rules of architecture.md, section 13."""
+"""The draw against a second implementation, written from the rules of docs/format.md."""
 
 import hashlib
 import math

@@ -1,4 +1,4 @@
-"""The choice of images against a second implementation, written from architecture.md, sections 7 and 13."""
+"""The choice of images against a second implementation, written from the rules of docs/format.md."""
 
 import hashlib
 from collections import Counter

@@ -1,3 +1,4 @@
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -20,6 +21,7 @@ from depthvlm_bench.results.schema import Counts
 from depthvlm_bench.scoring.evaluate import evaluate
 from depthvlm_bench.scoring.protocol import load_protocol
 from depthvlm_bench.scoring.scorer import exposure, score_run, wanted_rows
+from depthvlm_bench.scoring.statistics import image_statistics, to_columns
 
 DVBENCH_1 = load_protocol("dvbench-1")
 MODEL = card(name="hand")
@@ -36,6 +38,12 @@ def records(tmp_path):
     return write_tiny_set(tmp_path / "data", IMAGES, full=3)
 
 
+def sums_of(asked, answered, hits):
+    """Dense sums of an image with these counts: true depth 1 m, wrong answers 9 m."""
+    prediction = [1.0] * hits + [9.0] * (answered - hits) + [math.nan] * (asked - answered)
+    return to_columns(image_statistics(prediction, [1.0] * asked))
+
+
 def make_store(runs, records, answers, dense=()):
     """A run whose predictions were written by hand: image name -> values of its points."""
     spec = RunSpec(
@@ -49,10 +57,7 @@ def make_store(runs, records, answers, dense=()):
         for name, values in answers.items()
         for index, (value, outcome) in enumerate(values)
     ]
-    kept = [
-        dict(zip(("id", "asked", "answered", "within_1_25"), (by_name[n], *c), strict=True))
-        for n, *c in dense
-    ]
+    kept = [{"id": by_name[name]} | sums_of(*counts) for name, *counts in dense]
     store.append(rows, kept)
     return store
 
@@ -141,9 +146,16 @@ def test_only_strict_sets_are_ranked(tmp_path):
 
 
 def test_a_set_of_another_kind_is_refused(tmp_path):
-    compat = write_tiny_set(tmp_path / "compat", IMAGES, set_kind="compat")
-    with pytest.raises(UsageError, match="does not score compat sets"):
-        score_run(make_store(tmp_path / "runs", compat, ALL), MODEL, compat, DVBENCH_1, "sparse")
+    odd = write_tiny_set(tmp_path / "odd", IMAGES, set_kind="odd")
+    with pytest.raises(UsageError, match="does not score odd sets"):
+        score_run(make_store(tmp_path / "runs", odd, ALL), MODEL, odd, DVBENCH_1, "sparse")
+
+
+def test_the_paper_s_protocol_takes_no_strict_set(records, tmp_path):
+    """Compat and corrected scores never share a set kind by accident."""
+    with pytest.raises(UsageError, match="does not score strict sets"):
+        store = make_store(tmp_path / "runs", records, ALL)
+        score_run(store, MODEL, records, load_protocol("depthvlm-compat-1"), "sparse")
 
 
 def test_a_model_for_tests_is_not_ranked(score):
