@@ -5,11 +5,12 @@ BIN := $(VENV)/bin
 PACKAGES := depthvlm_bench converters baselines manifests
 TYPECHECK := build/typecheck
 
-.PHONY: help demo test lint typecheck format clean
+.PHONY: help demo test test-slow lint typecheck format clean
 
 help:
 	@echo "make demo       raw trees to a leaderboard on procedural scenes (./dvbench-demo)"
-	@echo "make test       all tests"
+	@echo "make test       all tests but the slow ones"
+	@echo "make test-slow  the long simulations"
 	@echo "make lint       ruff and mypy --strict"
 	@echo "make format     let ruff format the code"
 
@@ -30,6 +31,9 @@ demo: $(VENV)/.core
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest
+
+test-slow: $(VENV)/.dev
+	$(BIN)/python -m pytest -m slow
 
 lint: typecheck
 	$(BIN)/ruff check .

@@ -1,5 +1,6 @@
 """dvbench leaderboard: tables of the results, on screen and as files."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,8 +18,13 @@ from depthvlm_bench.cli.common import (
 )
 
 if TYPE_CHECKING:
-    from depthvlm_bench.leaderboard.table import Leaderboard, Selection
+    from depthvlm_bench.errors import CheckError
+    from depthvlm_bench.leaderboard.table import Leaderboard, PerImage, Selection
+    from depthvlm_bench.results.schema import Result
+    from depthvlm_bench.scoring.paired import ImageScores
 
+PER_IMAGE_SUFFIX = ".images.parquet"
+SAME_MEAN = 1e-9
 EXAMPLES = ("dvbench leaderboard", "dvbench leaderboard shared/results --mode dense --out tables")
 
 
@@ -72,14 +78,11 @@ def command(
 
 def tabulate(results: Path, selection: "Selection") -> "Leaderboard":
     """Read a folder of results and build the table; an empty one is an error that says why."""
-    from depthvlm_bench.errors import CheckError, DataMissingError
+    from depthvlm_bench.errors import DataMissingError
     from depthvlm_bench.leaderboard.table import build
     from depthvlm_bench.results.schema import read_results
 
-    def tell(fault: CheckError) -> None:
-        click.echo(f"left out: {fault.one_line()}", err=True)
-
-    board = build(read_results(results, tell), selection)
+    board = build(read_results(results, tell), selection, per_image_reader(results))
     if not board.rows:
         other = f"{board.left_out} results are of another protocol, mode, input, camera track or selection"
         raise DataMissingError(
@@ -89,6 +92,69 @@ def tabulate(results: Path, selection: "Selection") -> "Leaderboard":
             next_step="dvbench eval --model NAME",
         )
     return board
+
+
+def tell(fault: "CheckError") -> None:
+    """Say on stderr what a command leaves out, and why."""
+    click.echo(f"left out: {fault.one_line()}", err=True)
+
+
+def find_rows(results: Path) -> "Callable[[Result], Path | None]":
+    """Finds the file of the per-image rows of any result below a folder."""
+    from depthvlm_bench.results.schema import Result, result_path
+
+    paths = {path.name: path for path in sorted(results.rglob(f"*{PER_IMAGE_SUFFIX}"))}
+
+    def find(result: Result) -> Path | None:
+        return paths.get(result_path(results, result).with_suffix(PER_IMAGE_SUFFIX).name)
+
+    return find
+
+
+def per_image_reader(results: Path) -> "PerImage":
+    """Reads the per-image rows of any result below a folder; None, told on stderr, where it cannot."""
+    from depthvlm_bench.errors import CheckError
+    from depthvlm_bench.results.schema import Result
+
+    find = find_rows(results)
+
+    def read(result: Result) -> "ImageScores | None":
+        path = find(result)
+        try:
+            return read_image_scores(path, result) if path else None
+        except CheckError as fault:
+            tell(fault)
+            return None
+
+    return read
+
+
+def read_image_scores(path: Path, result: "Result") -> "ImageScores":
+    """The rows of one result, checked against it.
+
+    Raises:
+        CheckError: the file is damaged, names an id twice, or has another mean than its result.
+    """
+    import numpy as np
+    import pyarrow.parquet as pq
+
+    from depthvlm_bench.errors import CheckError
+    from depthvlm_bench.records.files import reading
+    from depthvlm_bench.scoring.paired import ImageScores
+
+    again = "dvbench score makes it anew"
+    with reading(path, again):
+        rows = pq.read_table(path)
+        ids, scenes = rows["id"].to_pylist(), rows["scene"].to_pylist()
+        # Results from before the column came have the protocol dvbench-1: a miss counts.
+        stored = "score" in rows.column_names
+        scores = rows["score"].to_numpy() if stored else np.divide(rows["hits"], rows["asked"])
+    images = ImageScores.of(dict(zip(ids, scores, strict=True)), dict(zip(ids, scenes, strict=True)))
+    told = result.scores["delta1"].value
+    if len(images.ids) != len(ids) or not abs(images.mean - told) < SAME_MEAN:
+        why = f"{len(images.ids)} images of mean {images.mean:.6f}, the result says {told:.6f}"
+        raise CheckError("per-image rows are not those of their result", where=path, why=why, next_step=again)
+    return images
 
 
 def print_board(board: "Leaderboard", *, intervals: bool = True) -> None:

@@ -19,6 +19,8 @@ COMMANDS = {
     "models": "what can be evaluated",
     "eval": "predict and score converted evaluation sets",
     "score": "score the predictions of earlier runs again",
+    "compare": "two models on the same images: difference, interval, test",
+    "power": "which gap between two models a set of some size can find",
     "export": "a set in another project's format",
     "protocol": "how predictions become a score: show, diff",
     "leaderboard": "tables of the results, on screen and as files",

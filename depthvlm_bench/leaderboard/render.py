@@ -6,13 +6,19 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from depthvlm_bench.leaderboard.table import METRIC, Cell, Column, Leaderboard
+from depthvlm_bench.leaderboard.table import METRIC, Cell, Column, Leaderboard, LeaderboardRow
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderableType
     from rich.table import Table
 
-TRAINED, PARTIAL, SUBSET, UNRANKED = "†", "°", "*", "‡"
+TRAINED, PARTIAL, SUBSET, UNRANKED, TIED = "†", "°", "*", "‡", "≈"
+# Why a column of such a set counts for nothing.
+UNRANKED_KINDS = {
+    "overlap": "made from a training split",
+    "published": "the paper's published list",
+    "compat": "the paper's own selection",
+}
 UNBOUNDED = 10_000
 Emphasis = Callable[[str, int], str]
 
@@ -30,27 +36,44 @@ def body(board: Leaderboard, *, intervals: bool, emphasis: Emphasis) -> list[lis
     """Rows of text; `emphasis(text, place)` marks the best and the second of a column."""
     lines = []
     for row in board.rows:
-        mean = "-" if row.mean is None else emphasis(f"{row.mean:.3f}", row.rank or 0)
+        mean = _mean(row, intervals=intervals, emphasis=emphasis)
         cells = [_cell(cell, intervals=intervals, emphasis=emphasis) for cell in row.cells]
         lines.append(["-" if row.rank is None else str(row.rank), row.label, *cells, mean])
     return lines
+
+
+def _mean(row: LeaderboardRow, *, intervals: bool, emphasis: Emphasis) -> str:
+    if row.mean is None:
+        return "-"
+    text = emphasis(f"{row.mean:.3f}", row.rank or 0) + (TIED if row.tied else "")
+    return _with_interval(text, row.interval if intervals else None)
 
 
 def _cell(cell: Cell | None, *, intervals: bool, emphasis: Emphasis) -> str:
     if cell is None:
         return "-"
     text = emphasis(f"{cell.value:.3f}", cell.place)
+    text += TIED if _tied(cell) else ""
     text += TRAINED if cell.result.exposure == "yes" else ""
     text += "" if cell.result.complete else PARTIAL
-    low, high = cell.interval
-    return f"{text} [{low:.3f}, {high:.3f}]" if intervals else text
+    return _with_interval(text, cell.interval if intervals else None)
+
+
+def _tied(cell: Cell) -> bool:
+    return bool(cell.tied) and cell.place != 1
+
+
+def _with_interval(text: str, interval: tuple[float, float] | None) -> str:
+    return f"{text} [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else text
 
 
 def notes(board: Leaderboard, *, intervals: bool = True) -> list[str]:
     """What the table shows, and what the marks in it mean."""
     chosen = board.selection
     shown = f"δ1 under {chosen.protocol}, {chosen.mode}, input {chosen.input}, camera {chosen.track}"
-    said = [shown + ("; 95 % bootstrap interval over images" if intervals else "")]
+    said = [
+        shown + ("; 95 % bootstrap intervals over images, over scenes where they repeat" if intervals else "")
+    ]
     said += [f"where {chosen.where}"] if chosen.where else []
     if not all(column.ranked for column in board.columns):
         ranked = [column.title for column in board.columns if column.ranked]
@@ -61,17 +84,37 @@ def notes(board: Leaderboard, *, intervals: bool = True) -> list[str]:
         said.append(
             f"{board.left_out} results of another protocol, input, camera track or selection are not shown"
         )
-    return [*said, *_column_notes(board), *_cell_notes(board)]
+    return [*said, *_column_notes(board), *_tie_notes(board), *_cell_notes(board)]
 
 
 def _column_notes(board: Leaderboard) -> Iterator[str]:
     for column in board.columns:
         if column.subset:
             yield f"{SUBSET} {column.title}: {column.images} of the full set's {column.full_images} images"
-        if column.overlap:
-            yield f"{UNRANKED} {column.title}: made from a training split, unranked"
+        if column.set_kind != "strict":
+            why = UNRANKED_KINDS.get(column.set_kind, column.set_kind)
+            yield f"{UNRANKED} {column.title}: {why}, unranked"
         elif column.superseded:
             yield f"{UNRANKED} {column.title}: an older version of the set, unranked"
+
+
+def _tie_notes(board: Leaderboard) -> Iterator[str]:
+    """What ≈ says, the groups of the mean of which one has several rows, and what was not tested."""
+    cells = [cell for row in board.rows for cell in row.cells if cell is not None]
+    if any(row.tied for row in board.rows) or any(_tied(cell) for cell in cells):
+        yield (
+            f"{TIED} not told apart from the best of its column: paired sign-flip test, p >= 0.05 "
+            "after Holm over all pairs of the column"
+        )
+    groups: dict[int, list[str]] = {}
+    for row in board.rows:
+        if row.group is not None:
+            groups.setdefault(row.group, []).append(row.label)
+    if any(len(labels) > 1 for labels in groups.values()):
+        said = (f"({number}) {', '.join(groups[number])}" for number in sorted(groups))
+        yield f"tie groups of the mean: {'; '.join(said)}"
+    if board.untested:
+        yield f"not tested for ties, per-image rows are missing: {', '.join(board.untested)}"
 
 
 def _cell_notes(board: Leaderboard) -> Iterator[str]:
@@ -173,6 +216,7 @@ def _tex_marks(text: str) -> str:
         (PARTIAL, "$^\\circ$"),
         (SUBSET, "$^{*}$"),
         (UNRANKED, "$^\\ddagger$"),
+        (TIED, "$\\approx$"),
         ("δ", "$\\delta$"),
     )
     for sign, command in marks:
@@ -181,8 +225,8 @@ def _tex_marks(text: str) -> str:
 
 
 CSV_COLUMNS = (
-    *("rank", "model", "set", "manifest", "images", "ranked", "complete", "exposure"),
-    *("delta1", "low", "high", "asked", "answered", "hits"),
+    *("rank", "tie_group", "model", "set", "manifest", "images", "ranked", "complete", "exposure"),
+    *("delta1", "low", "high", "tied", "asked", "answered", "hits"),
     *("protocol", "mode", "input", "track", "where", "run"),
 )
 
@@ -195,16 +239,16 @@ def csv_text(board: Leaderboard) -> str:
     for row in board.rows:
         for column, cell in zip(board.columns, row.cells, strict=True):
             if cell is not None:
-                writer.writerow(_csv_line(row.rank, row.label, column, cell))
+                writer.writerow(_csv_line(row, column, cell))
     return buffer.getvalue()
 
 
-def _csv_line(rank: int | None, label: str, column: Column, cell: Cell) -> Sequence[object]:
+def _csv_line(row: LeaderboardRow, column: Column, cell: Cell) -> Sequence[object]:
     result = cell.result
     score, counts = result.scores[METRIC], result.counts
-    known = (rank, label, column.set_name, column.manifest_hash, counts.images)
+    known = (row.rank, row.group, row.label, column.set_name, column.manifest_hash, counts.images)
     status = (result.ranked, result.complete, result.exposure)
-    numbers = (score.value, score.low, score.high, counts.asked, counts.answered, counts.hits)
+    numbers = (score.value, score.low, score.high, cell.tied, counts.asked, counts.answered, counts.hits)
     return (
         *known,
         *status,

@@ -14,9 +14,9 @@ DEFAULT_PROTOCOL = "dvbench-1"
 
 @dataclass(frozen=True)
 class Bootstrap:
-    """How intervals are made: percentile bootstrap over `unit`."""
+    """How intervals are made: percentile bootstrap over `unit`; `scene` means scenes where they repeat."""
 
-    unit: Literal["image"]
+    unit: Literal["image", "scene"]
     resamples: int
     level: float
     seed: int

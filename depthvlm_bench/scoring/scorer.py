@@ -253,7 +253,8 @@ def _result(
 ) -> Result:
     spec, info, missing = store.spec, records.info, images.missing
     shares = _shares(images.rows)
-    low, high = bootstrap_interval(shares, protocol.bootstrap)
+    scenes = [row["scene"] for row in images.rows] if protocol.bootstrap.unit == "scene" else None
+    low, high = bootstrap_interval(shares, protocol.bootstrap, scenes)
     totals = {name: sum(row[name] for row in images.rows) for name in ("asked", "answered", "hits")}
     dataset = str(info["converter"]).split("/")[0]
     return Result(

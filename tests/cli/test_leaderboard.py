@@ -2,6 +2,7 @@ import csv
 import json
 import shutil
 
+import pyarrow.parquet as pq
 import pytest
 
 MODELS = [
@@ -132,3 +133,31 @@ def test_a_file_that_is_no_result_is_named(scored, dvbench, content):
     assert done.code == 0, done.text
     assert "left out" in done.err
     assert "odd.json" in done.err
+
+
+def test_ties_are_found_in_the_rows_beside_the_results(scored, dvbench):
+    """Two pictures tell no models apart: all stand in one group, and the mean has its interval."""
+    board = json.loads(dvbench("leaderboard", "--json").out)
+    assert board["untested"] == []
+    assert [row["group"] for row in board["rows"]] == [1, 1, 1, 1]
+    assert all(cell["tied"] for row in board["rows"] for cell in row["cells"])
+    assert all(low <= row["mean"] <= high for row in board["rows"] for low, high in [row["interval"]])
+    assert "tie groups of the mean: (1)" in dvbench("leaderboard").out
+
+
+@pytest.mark.parametrize("damage", ["gone", "broken", "foreign"])
+def test_rows_that_cannot_be_used_leave_their_column_untested(scored, dvbench, damage):
+    path, other = sorted((scored / "results" / "ibims1").glob("*--sparse--*.images.parquet"))[:2]
+    if damage == "gone":
+        path.unlink()
+    elif damage == "broken":
+        path.write_bytes(b"PAR1")
+    else:
+        table = pq.read_table(other)
+        pq.write_table(
+            table.set_column(table.column_names.index("score"), "score", [[0.123] * len(table)]), path
+        )
+    done = dvbench("leaderboard")
+    assert done.code == 0, done.text
+    assert "not tested for ties, per-image rows are missing: ibims1" in done.out
+    assert (path.name in done.err) is (damage != "gone")

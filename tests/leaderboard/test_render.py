@@ -2,12 +2,14 @@ import csv
 import io
 import re
 
+import numpy as np
 import pytest
 from made_results import IBIMS1, NUSCENES, made_result
 from rich.console import Console
 
 from depthvlm_bench.leaderboard.render import csv_text, latex, markdown, notes, rich_table
 from depthvlm_bench.leaderboard.table import Selection, build
+from depthvlm_bench.scoring.paired import ImageScores
 
 DDAD = "d" * 64
 SUBSET = {"images": 6, "asked": 600}
@@ -56,19 +58,19 @@ $^\circ$ partial: predictions are missing, unranked\par}
 """
 
 CSV = f"""\
-rank,model,set,manifest,images,ranked,complete,exposure,delta1,low,high,asked,answered,hits,\
+rank,tie_group,model,set,manifest,images,ranked,complete,exposure,delta1,low,high,tied,asked,answered,hits,\
 protocol,mode,input,track,where,run
-1,a,ibims1,{IBIMS1},6,True,True,no,0.7,0.6499999999999999,0.75,600,590,420,\
+1,,a,ibims1,{IBIMS1},6,True,True,no,0.7,0.6499999999999999,0.75,,600,590,420,\
 dvbench-1,sparse,canonical,known,,run of a
-1,a,nuscenes,{NUSCENES},1000,True,True,yes,0.3,0.25,0.35,1000,990,300,\
+1,,a,nuscenes,{NUSCENES},1000,True,True,yes,0.3,0.25,0.35,,1000,990,300,\
 dvbench-1,sparse,canonical,known,,run of a
-1,a,ddad@train,{DDAD},100,False,True,no,0.5,0.45,0.55,1000,990,500,\
+1,,a,ddad@train,{DDAD},100,False,True,no,0.5,0.45,0.55,,1000,990,500,\
 dvbench-1,sparse,canonical,known,,run of a
-2,b (far_m=2),ibims1,{IBIMS1},6,True,True,no,0.7,0.6499999999999999,0.75,600,590,420,\
+2,,b (far_m=2),ibims1,{IBIMS1},6,True,True,no,0.7,0.6499999999999999,0.75,,600,590,420,\
 dvbench-1,sparse,canonical,known,,run of b
-2,b (far_m=2),nuscenes,{NUSCENES},1000,True,True,no,0.25,0.2,0.3,1000,990,250,\
+2,,b (far_m=2),nuscenes,{NUSCENES},1000,True,True,no,0.25,0.2,0.3,,1000,990,250,\
 dvbench-1,sparse,canonical,known,,run of b
-,c,ibims1,{IBIMS1},4,False,False,no,0.9,0.85,0.9500000000000001,600,590,540,\
+,,c,ibims1,{IBIMS1},4,False,False,no,0.9,0.85,0.9500000000000001,,600,590,540,\
 dvbench-1,sparse,canonical,known,,run of c
 """
 
@@ -202,3 +204,54 @@ def test_on_screen_the_best_is_bold_and_the_second_underlined():
     assert "\x1b[1m0.300\x1b[0m†" in text
     assert "\x1b[4m0.250\x1b[0m" in text
     assert "\x1b[1m0.900" not in text
+
+
+NOISE = np.random.default_rng(0).normal(0, 0.02, 1000)
+
+
+def close_scores(result):
+    """a and b are alike on every set, c is far behind; noise shared by none."""
+    count, level = result.counts.images, {"a": 0.8, "b": 0.7999, "c": 0.5}[result.model]
+    wave = np.roll(NOISE, ord(result.model) % 7)[:count]
+    return ImageScores.of({f"i{n:04d}": level + wave[n] - wave.mean() for n in range(count)})
+
+
+def tied_board(per_image=close_scores):
+    levels = (("a", 0.8), ("b", 0.7999), ("c", 0.5))
+    results = [made_result(name, level, s) for name, level in levels for s in ("ibims1", "nuscenes")]
+    return build(results, Selection("dvbench-1"), per_image)
+
+
+def test_ties_are_marked_and_explained():
+    board = tied_board()
+    lines = markdown(board, intervals=False).splitlines()
+    assert lines[2:5] == [
+        "| 1 | a | **0.800** | **0.800** | **0.800** |",
+        "| 2 | b | <u>0.800</u>≈ | <u>0.800</u>≈ | <u>0.800</u>≈ |",
+        "| 3 | c | 0.500 | 0.500 | 0.500 |",
+    ]
+    said = notes(board)
+    assert any(note.startswith("≈ not told apart from the best of its column") for note in said)
+    assert "tie groups of the mean: (1) a, b; (2) c" in said
+    assert r"\underline{0.800}$\approx$" in latex(board, intervals=False)
+    assert "≈" in on_screen(board, 160)
+
+
+def test_the_mean_has_its_interval():
+    board = tied_board()
+    low, high = board.rows[0].interval
+    assert f"**0.800** [{low:.3f}, {high:.3f}] |" in markdown(board).splitlines()[2]
+    assert "95 % bootstrap intervals" in notes(board)[0]
+    assert "95 % bootstrap intervals" not in notes(board, intervals=False)[0]
+
+
+def test_csv_tells_ties_and_groups():
+    rows = list(csv.DictReader(io.StringIO(csv_text(tied_board()))))
+    told = [(row["model"], row["tied"], row["tie_group"]) for row in rows if row["set"] == "ibims1"]
+    assert told == [("a", "True", "1"), ("b", "True", "1"), ("c", "False", "2")]
+
+
+def test_what_was_not_tested_is_said():
+    board = tied_board(lambda result: None if result.set_name == "nuscenes" else close_scores(result))
+    assert "not tested for ties, per-image rows are missing: nuscenes" in notes(board)
+    assert "| 2 | b | <u>0.800</u>≈ | <u>0.800</u> | <u>0.800</u> |" in markdown(board, intervals=False)

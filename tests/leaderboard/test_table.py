@@ -1,9 +1,14 @@
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from made_results import made_result
 
+from depthvlm_bench.errors import CheckError
 from depthvlm_bench.leaderboard.table import Selection, build
+from depthvlm_bench.scoring.paired import ImageScores, benchmark_difference, paired_difference
+from depthvlm_bench.scoring.protocol import load_protocol
+from depthvlm_bench.scoring.uncertainty import as_units, benchmark_interval
 
 DEFAULT = Selection("dvbench-1")
 
@@ -171,3 +176,101 @@ def test_the_order_of_the_results_does_not_matter():
 def test_nothing_makes_an_empty_table():
     board = table()
     assert (board.columns, board.rows, board.left_out) == ((), (), 0)
+
+
+RULE = load_protocol("dvbench-1").bootstrap
+LEVELS = {"a": 0.9, "b": 0.895, "c": 0.8, "d": 0.802}
+
+
+def made_scores(label, set_name, count=200):
+    chance = np.random.default_rng([ord(label), len(set_name)])
+    shared = np.random.default_rng(len(set_name)).normal(0, 0.2, count)
+    values = np.clip(LEVELS[label] + shared + chance.normal(0, 0.1, count), 0, 1)
+    return ImageScores.of({f"{set_name}/{n:03d}": value for n, value in enumerate(values)})
+
+
+def results_of(labels="abcd", sets=("ibims1", "nuscenes")):
+    """Results whose values are the means of `made_scores`."""
+    return [made_result(label, made_scores(label, s).mean, s, images=200) for label in labels for s in sets]
+
+
+def board_of(results, per_image=lambda result: made_scores(result.model, result.set_name)):
+    return build(results, DEFAULT, per_image)
+
+
+def test_without_per_image_scores_nothing_is_said_of_ties():
+    board = table(*results_of())
+    assert {row.group for row in board.rows} == {None}
+    assert {cell.tied for row in board.rows for cell in row.cells} == {None}
+    assert {row.interval for row in board.rows} == {None}
+    assert board.untested == ()
+
+
+def test_rows_that_the_tests_leave_together_are_one_group():
+    board = board_of(results_of())
+    assert {row.label: row.group for row in board.rows} == {"a": 1, "b": 1, "c": 2, "d": 2}
+    assert [row.tied for row in board.rows] == [False, True, False, False]
+    for column in (0, 1):
+        assert [row.cells[column].tied for row in board.rows] == [True, True, False, False]
+
+
+def test_the_p_values_are_those_of_compare():
+    """The best pair decides alone: two models have one pair, so that Holm changes nothing."""
+    for pair in ("ab", "ac", "bc", "cd"):
+        board = board_of(results_of(pair))
+        sides = [[made_scores(label, s) for s in ("ibims1", "nuscenes")] for label in pair]
+        assert (board.rows[1].group == 1) is (benchmark_difference(*sides, RULE).p >= 0.05)
+        p = paired_difference(sides[0][0], sides[1][0], RULE).p
+        (worse,) = (row for row in board.rows if row.cells[0].place == 2)
+        assert worse.cells[0].tied is (p >= 0.05)
+
+
+def test_the_interval_of_the_mean_is_propagated_from_its_sets():
+    for row in board_of(results_of()).rows:
+        sets = [made_scores(row.label, s) for s in ("ibims1", "nuscenes")]
+        assert row.interval == benchmark_interval([as_units(each.values) for each in sets], RULE)
+        assert row.interval[0] < row.mean < row.interval[1]
+
+
+def test_the_order_of_the_results_does_not_matter_for_ties():
+    results = results_of()
+    assert board_of(results) == board_of(results[::-1])
+
+
+def test_partial_and_overlap_scores_are_not_tested():
+    board = board_of(
+        [
+            *results_of("ab"),
+            made_result("c", 0.9, missing=3),
+            made_result("a", 0.9, "x", set_kind="overlap"),
+            made_result("b", 0.9, "x", set_kind="overlap"),
+        ],
+    )
+    by_label = {row.label: row for row in board.rows}
+    assert by_label["c"].cells[0].tied is None
+    assert by_label["c"].group is None
+    assert [row.cells[2].tied for row in board.rows if row.cells[2]] == [None, None]
+    assert [by_label[label].group for label in "ab"] == [1, 1]
+
+
+def test_a_column_that_lacks_rows_is_named_and_not_tested():
+    def some(result):
+        return (
+            None
+            if result.set_name == "nuscenes" and result.model == "d"
+            else made_scores(result.model, "ibims1")
+        )
+
+    board = board_of(results_of(), some)
+    assert board.untested == ("nuscenes",)
+    assert [row.cells[0].tied for row in board.rows] == [True, True, False, False]
+    assert {row.cells[1].tied for row in board.rows} == {None}
+    assert {(row.group, row.interval) for row in board.rows} == {(None, None)}
+
+
+def test_rows_of_other_images_under_one_manifest_are_an_error():
+    def other(result):
+        return made_scores(result.model, result.set_name, count=200 if result.model == "a" else 199)
+
+    with pytest.raises(CheckError, match="a and b on ibims1 are not of the same images"):
+        board_of(results_of("ab"), other)

@@ -16,6 +16,8 @@ from depthvlm_bench.scoring.protocol import (
 
 PROTOCOL = load_protocol("dvbench-1")
 OTHER_VALUES = {
+    "truth": "compat_gt_m",
+    "dense": "canonical",
     "name": "other",
     "title": "other",
     "description": "other",
