@@ -18,7 +18,7 @@ COMMANDS = {
     "verify": "check a converted set against its receipts and manifest",
     "models": "what can be evaluated",
     "eval": "predict and score converted evaluation sets",
-    "score": "score the predictions of earlier runs again",
+    "score": "predictions from anywhere, or those of earlier runs again",
     "compare": "two models on the same images: difference, interval, test",
     "power": "which gap between two models a set of some size can find",
     "export": "a set in another project's format",
