@@ -1,8 +1,7 @@
 """A paired leaderboard of 12 models x 9 sets x 1,000 images of 10 points, 10,000 resamples and flips.
 
 Measured against the reference's way to score one model on the same 9 x 1,000 x 10 points: a loop over images
-with masked copies and two divisions (design/performance.md section 3). It must stay within 20 times that
-loop.
+with masked copies and two divisions. It is to stay within 20 times that loop.
 
     python benchmarks/bench_leaderboard.py
 """

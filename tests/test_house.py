@@ -95,7 +95,15 @@ ORDER = (
         "sampling.draw",
     ),
     *("sampling.pick", "sampling.compat", "records", "sampling.manifest", "scoring.metrics", "convert"),
-    *("scoring.statistics", "scoring.bulk", "scoring.aligned", "predict", "results", "scoring", "leaderboard"),
+    *(
+        "scoring.statistics",
+        "scoring.bulk",
+        "scoring.aligned",
+        "predict",
+        "results",
+        "scoring",
+        "leaderboard",
+    ),
 )
 
 

@@ -387,7 +387,7 @@ class TestPower:
         assert design.gap_error(1e-12) == pytest.approx(np.sqrt(2 * 0.7 * 0.3 / 1000))
 
     def test_the_half_widths_of_the_sheet(self):
-        """`halfwidth95_formula` of 60 designs; golden numbers of design/protocol.md section 5.1."""
+        """`halfwidth95_formula` of 60 designs; the golden numbers."""
         if not GOLDEN.is_file():
             pytest.skip("the golden numbers are not part of a checkout")
         for case in json.loads(GOLDEN.read_text())["ci"]:
