@@ -24,6 +24,7 @@ COMMANDS = {
     "export": "a set in another project's format",
     "protocol": "how predictions become a score: show, diff",
     "leaderboard": "tables of the results, on screen and as files",
+    "reproduce": "published numbers beside ours: difference, interval, verdict",
 }
 
 

@@ -1,28 +1,56 @@
 """Published numbers as data: the paper's three tables, and the metric-depth values of other papers.
 
-They stand beside ours in the reproduction table and nowhere else. All are metric: no scale, no shift is fitted.
+They stand beside ours in the reproduction table and nowhere else. All are metric: nothing is fitted.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, fields, replace
 from functools import cache
 from importlib.resources import files
 from importlib.resources.abc import Traversable
-from typing import Literal
+from typing import Any, Literal
 
 from depthvlm_bench.config import load_toml
+from depthvlm_bench.errors import UsageError
 from depthvlm_bench.results.schema import Mode
 
-Metric = Literal[
-    *("delta1", "delta2", "delta3", "delta_half"),
-    *("abs_rel", "sq_rel", "rmse", "rmse_log", "log10", "silog"),
-]
 Read = Literal[
     "text", "commented-out text", "two sources", "figure", "figure, means checked", "transcription"
 ]
 MEAN = "mean"
 MODELS_FILE = "models.toml"
-UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """Values by metric, named as ours are; delta_half is delta at 1.25^0.5. Null: the source has none."""
+
+    delta1: float | None = None
+    delta2: float | None = None
+    delta3: float | None = None
+    delta_half: float | None = None
+    abs_rel: float | None = None
+    sq_rel: float | None = None
+    rmse: float | None = None
+    rmse_log: float | None = None
+    log10: float | None = None
+    silog: float | None = None
+
+
+@dataclass(frozen=True)
+class Decimals:
+    """Digits after the point as printed, by metric."""
+
+    delta1: int = 3
+    delta2: int = 3
+    delta3: int = 3
+    delta_half: int = 3
+    abs_rel: int = 3
+    sq_rel: int = 3
+    rmse: int = 3
+    rmse_log: int = 3
+    log10: int = 3
+    silog: int = 3
 
 
 @dataclass(frozen=True)
@@ -32,12 +60,13 @@ class PublishedValue:
     Attributes:
         source: table1, table2, table2-full, or the name of a file in `manifests/published/`.
         label, checkpoint: the model as the source names it; checkpoint null: the source does not say which.
-        paper: the model's own paper; for the points of DepthLM's table, and for the paper's tables, the table's.
+        paper: the model's own paper; of the values on listed points, the paper that reports them.
         dataset: a dataset's name here; "mean" for a row's printed mean.
         decimals: digits after the point as printed; half a unit of the last is its rounding.
         protocol: the protocol it belongs to, whether or not that is here; null: unknown.
-        set_kind: the kind of set it was measured on; null: any evaluation set of the dataset.
-        split, images, cap_m, crop, valid_m, camera: as far as stated; `crop` is the one usual for such tables.
+        set_kind: the kind of set it was measured on, depthlm-points: DepthLM's own lists; null: any of the
+            dataset's evaluation sets.
+        split, images, cap_m, valid_m, camera: as far as stated; crop: the usual one of such tables.
         setting: in-domain, zero-shot, fine-tuned; "as claimed" where only the reporting paper says so.
         pooled: whether pixels were pooled over the set; false: a mean over images, or not stated.
         by_authors: whether the model's own authors report it.
@@ -50,7 +79,7 @@ class PublishedValue:
     source: str
     label: str
     dataset: str
-    metric: Metric
+    metric: str
     value: float
     decimals: int
     mode: Mode
@@ -77,8 +106,8 @@ class PublishedValue:
 
     @property
     def id(self) -> str:
-        """`unidepth-readme/iDisc/nyuv2/delta1`; with the setting and the checkpoint where they are needed."""
-        parts = (self.source, self.label, self.dataset, self.metric, self.setting, self.checkpoint)
+        """`unidepth-readme/iDisc/nyuv2/delta1`, and the checkpoint where it is stated."""
+        parts = (self.source, self.label, self.dataset, self.metric, self.checkpoint)
         return "/".join(part for part in parts if part)
 
     @property
@@ -89,7 +118,7 @@ class PublishedValue:
     @property
     def rounding(self) -> float:
         """Half a unit of the last printed digit."""
-        return 0.5 * 10**-self.decimals
+        return 0.5 * 10.0**-self.decimals
 
 
 @dataclass(frozen=True)
@@ -100,6 +129,7 @@ class TableRow:
     family: str
     values: tuple[float, ...]
     mean: float
+    by_authors: bool = False
     note: str | None = None
 
 
@@ -114,12 +144,18 @@ class PaperTable:
     path: str
     read: Read
     mode: Mode
-    metric: Metric
+    metric: str
     decimals: int
     protocol: str
     set_kind: str
     datasets: tuple[str, ...]
     rows: tuple[TableRow, ...]
+
+    def __post_init__(self) -> None:
+        for row in self.rows:
+            if len(row.values) != len(self.datasets):
+                found = f"{row.label} has {len(row.values)} value(s) for {len(self.datasets)} datasets"
+                raise UsageError(found, where=self.name)
 
     def values(self) -> tuple[PublishedValue, ...]:
         """Every cell, row by row, each row's printed mean last."""
@@ -139,7 +175,7 @@ class PaperTable:
                 paper=self.paper,
                 place=self.path,
                 read=self.read,
-                by_authors=row.family == "depth_vlm" and row.label.startswith("DepthVLM"),
+                by_authors=row.by_authors,
                 protocol=self.protocol,
                 set_kind=self.set_kind,
                 family=row.family,
@@ -154,7 +190,7 @@ class SourceRow:
     label: str
     paper: str
     by_authors: bool
-    values: dict[Metric, float]
+    values: Metrics
     checkpoint: str | None = None
     family: str | None = None
     copied_from: str | None = None
@@ -175,6 +211,7 @@ class SourceGroup:
     split: str | None = None
     images: int | None = None
     protocol: str | None = None
+    set_kind: str | None = None
     camera: str | None = None
     cap_m: float | None = None
     crop: str | None = None
@@ -192,8 +229,8 @@ class Source:
     path: str
     commit: str
     kind: Literal["readme", "readme comment", "figure", "transcription"]
-    decimals: dict[Metric, int]
     groups: tuple[SourceGroup, ...]
+    decimals: Decimals = Decimals()
     note: str | None = None
 
     def values(self) -> tuple[PublishedValue, ...]:
@@ -201,35 +238,17 @@ class Source:
         return tuple(value for group in self.groups for row in group.rows for value in self._of(group, row))
 
     def _of(self, group: SourceGroup, row: SourceRow) -> Iterable[PublishedValue]:
-        for metric, number in row.values.items():
-            yield PublishedValue(
-                source=self.name,
-                label=row.label,
-                dataset=group.dataset,
-                metric=metric,
-                value=number,
-                decimals=self.decimals[metric],
-                mode=group.mode,
-                paper=row.paper,
-                place=group.place,
-                read=group.read,
-                by_authors=row.by_authors,
-                checkpoint=row.checkpoint,
-                protocol=group.protocol,
-                split=group.split,
-                images=group.images,
-                setting=group.setting,
-                camera=group.camera,
-                cap_m=group.cap_m,
-                crop=group.crop,
-                valid_m=group.valid_m,
-                pooled=group.pooled,
-                family=row.family,
-                copied_from=row.copied_from,
-                confirmed_by=group.confirmed_by,
-                transcript=row.transcript,
-                note=row.note,
-            )
+        for metric, number in asdict(row.values).items():
+            if number is None:
+                continue
+            digits = getattr(self.decimals, metric)
+            told = _but(group, "rows") | _but(row, "values")
+            yield PublishedValue(source=self.name, metric=metric, value=number, decimals=digits, **told)
+
+
+def _but(told: SourceGroup | SourceRow, left_out: str) -> dict[str, Any]:
+    """Fields by name: those of a group and a row are those of their values."""
+    return {field.name: getattr(told, field.name) for field in fields(told) if field.name != left_out}
 
 
 @dataclass(frozen=True)
@@ -281,7 +300,10 @@ def load_models() -> tuple[KnownModel, ...]:
 
 def _toml_files(folder: str) -> list[Traversable]:
     there = (files("depthvlm_bench.manifests") / folder).iterdir()
-    return sorted((path for path in there if path.name.endswith(".toml")), key=lambda path: path.name)
+    return sorted(
+        (path for path in there if path.name.endswith(".toml")),
+        key=lambda path: path.name.removesuffix(".toml"),
+    )
 
 
 @cache
@@ -298,7 +320,9 @@ def all_values() -> tuple[PublishedValue, ...]:
 
 
 def _original(copy: PublishedValue, values: Sequence[PublishedValue]) -> str:
-    (found,) = find(values, source=copy.copied_from, label=copy.label, dataset=copy.dataset, metric=copy.metric)
+    (found,) = find(
+        values, source=copy.copied_from, label=copy.label, dataset=copy.dataset, metric=copy.metric
+    )
     return found.id
 
 
@@ -334,45 +358,44 @@ class Conflict:
     certain: bool
 
 
-@dataclass(frozen=True)
-class _Agreement:
-    """How far two values are of one thing."""
+def conflicts(value: PublishedValue, values: Sequence[PublishedValue]) -> tuple[Conflict, ...]:
+    """The contradicting value of each other source; a copy contradicts nobody.
 
-    comparable: bool
-    certain: bool = field(default=False)
-
-
-def conflicts(value: PublishedValue, values: Iterable[PublishedValue]) -> tuple[Conflict, ...]:
-    """The nearest contradicting value of each other source; a copy contradicts nobody.
-
-    A source contradicts a value if it has comparable values (`_agreement`) and none of them is the same to
-    the coarser rounding: where one side does not name its checkpoint, any of the other's may be it.
+    Two sources contradict each other where the nearest of their comparable values differ by more than the
+    coarser rounding: where one side does not name its checkpoint, any of the other's may be it.
     """
-    others: dict[str, list[tuple[PublishedValue, bool]]] = {}
+    others: dict[str, list[PublishedValue]] = {}
     for other in values:
-        agreement = _agreement(value, other)
-        if agreement.comparable:
-            others.setdefault(other.source, []).append((other, agreement.certain))
-    found = []
-    for candidates in others.values():
-        nearest, certain = min(candidates, key=lambda item: (abs(item[0].value - value.value), item[0].id))
-        if abs(nearest.value - value.value) > max(nearest.rounding, value.rounding) * (1 + 1e-6):
-            found.append(Conflict(nearest, certain))
-    return tuple(found)
+        if _same_thing(value, other) is not None:
+            others.setdefault(other.source, []).append(other)
+    nearest = [_nearest(value, candidates) for candidates in others.values()]
+    return tuple(
+        Conflict(other, _same_thing(value, other) is True)
+        for other in nearest
+        if abs(other.value - value.value) > max(other.rounding, value.rounding) * (1 + 1e-6)
+        and _nearest(
+            other, [v for v in values if v.source == value.source and _same_thing(other, v) is not None]
+        )
+        == value
+    )
 
 
-def _agreement(a: PublishedValue, b: PublishedValue) -> _Agreement:
-    """Whether two values are of one model, set and protocol; what a source leaves unsaid may be anything."""
+def _nearest(value: PublishedValue, candidates: Sequence[PublishedValue]) -> PublishedValue:
+    return min(candidates, key=lambda other: (abs(other.value - value.value), other.id))
+
+
+def _same_thing(a: PublishedValue, b: PublishedValue) -> bool | None:
+    """Whether two sources' values are of one model, set and protocol; None: no. False: as far as is said."""
     one = (a.label, a.dataset, a.metric, a.mode) == (b.label, b.dataset, b.metric, b.mode)
     if not one or a.source == b.source or a.dataset == MEAN or a.copied_from or b.copied_from:
-        return _Agreement(False)
-    if a.set_kind != b.set_kind or _tuning(a) != _tuning(b):
-        return _Agreement(False)
-    pairs = ((a.split, b.split), (a.checkpoint, b.checkpoint), (a.cap_m, b.cap_m), (a.pooled, b.pooled))
+        return None
+    if a.set_kind != b.set_kind or _tuning(a) != _tuning(b) or _differ(a.checkpoint, b.checkpoint):
+        return None
     if a.protocol and a.protocol == b.protocol:
-        return _Agreement(not _differ(a.checkpoint, b.checkpoint), a.checkpoint == b.checkpoint)
-    stated = (a.split, a.checkpoint, a.pooled) == (b.split, b.checkpoint, b.pooled) and a.split is not None
-    return _Agreement(not any(_differ(x, y) for x, y in pairs[:3]), stated)
+        return a.checkpoint == b.checkpoint
+    if _differ(a.split, b.split) or _differ(a.cap_m, b.cap_m):
+        return None
+    return a.split is not None and (a.split, a.checkpoint, a.pooled) == (b.split, b.checkpoint, b.pooled)
 
 
 def _differ(x: object, y: object) -> bool:
