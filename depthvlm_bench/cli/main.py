@@ -21,6 +21,7 @@ COMMANDS = {
     "score": "predictions from anywhere, or those of earlier runs again",
     "compare": "two models on the same images: difference, interval, test",
     "power": "which gap between two models a set of some size can find",
+    "view": "one record, a set, or where a run errs: in the terminal, as PNG or PLY",
     "export": "a set in another project's format",
     "protocol": "how predictions become a score: show, diff",
     "leaderboard": "tables of the results, on screen and as files",

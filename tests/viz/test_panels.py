@@ -1,0 +1,64 @@
+import numpy as np
+import pytest
+
+from depthvlm_bench.viz.colour import scale_of
+from depthvlm_bench.viz.overlay import depth_picture, resized
+from depthvlm_bench.viz.panels import (
+    GAP_PX,
+    HEAD_PX,
+    TITLE_PX,
+    describe,
+    panel_size,
+    record_panel,
+    score_line,
+)
+from depthvlm_bench.viz.panels import tile_size as size_of
+from depthvlm_bench.viz.sheet import contact_sheet, sheet_size
+
+
+@pytest.mark.parametrize("kind", ["grid_shown", "lidar_shown", "predicted"])
+def test_a_panel_has_the_stated_size(kind, request):
+    shown = request.getfixturevalue(kind)
+    panel = record_panel(shown, "some-model")
+    assert panel.size == panel_size(shown.picture.size, predicted=kind == "predicted")
+    assert panel.mode == "RGB"
+
+
+def test_tiles_lie_where_they_belong(grid_shown):
+    panel = np.asarray(record_panel(grid_shown))
+    width, height = size_of(grid_shown.picture.size)
+    top = HEAD_PX + TITLE_PX
+    tiles = (
+        resized(grid_shown.picture, (width, height)),
+        depth_picture(grid_shown, scale_of(grid_shown.depth_m), (width, height)),
+    )
+    for index, tile in enumerate(tiles):
+        left = GAP_PX + index * (width + GAP_PX)
+        assert np.array_equal(panel[top : top + height, left : left + width], tile)
+
+
+def test_tiles_keep_the_aspect():
+    assert size_of((1341, 1006)) == (720, 540)
+    assert size_of((500, 1000)) == (360, 720)
+    assert size_of((4000, 2)) == (720, 1)
+
+
+def test_facts(grid_shown, lidar_shown, predicted):
+    assert "depth grid 256 x 192" in describe(grid_shown)
+    assert "LiDAR points" in describe(lidar_shown) and "occlusion suspects" in describe(lidar_shown)
+    assert score_line(grid_shown.asked, "m") == ""
+    points = len(predicted.asked.truth_m)
+    assert score_line(predicted.asked, "m").endswith(f"({points - 2} of {points} points)")
+
+
+def test_a_contact_sheet_has_the_stated_size(grid_shown, lidar_shown):
+    for several in ([grid_shown], [grid_shown, lidar_shown], [grid_shown] * 4):
+        sheet = contact_sheet(several, "a set", "facts")
+        assert sheet.size == sheet_size([shown.picture.size for shown in several])
+
+
+def test_a_record_whose_depth_is_all_invalid_is_drawn(grid_row):
+    from depthvlm_bench.viz.shown import shown_of
+
+    shown = shown_of({**grid_row, "valid_min": 1e6, "valid_max": 2e6})
+    assert record_panel(shown).size == panel_size(shown.picture.size, predicted=False)
