@@ -59,6 +59,18 @@ def compat_counts(prediction_m: npt.ArrayLike, truth_m: npt.ArrayLike, threshold
     return Counts(int(truth.size), int(valid.sum()), int(hits.sum()))
 
 
+def unsigned_counts(prediction_m: npt.ArrayLike, truth_m: npt.ArrayLike, threshold: float) -> Counts:
+    """Counts as DepthLM's evaluator has them: no look at the sign, so that any negative answer is a hit.
+
+    NaN (no number found in a text) and 0 are misses. `answered` are the points with a number.
+    """
+    prediction, truth = np.asarray(prediction_m, np.float64), np.asarray(truth_m, np.float64)
+    with np.errstate(divide="ignore", over="ignore"):
+        hits = np.maximum(prediction / truth, truth / prediction) < threshold
+    hits &= prediction != 0  # -0.0 would divide to minus infinity
+    return Counts(int(truth.size), int(np.count_nonzero(~np.isnan(prediction))), int(hits.sum()))
+
+
 def ratio_counts(prediction_m: npt.ArrayLike, truth_m: npt.ArrayLike, threshold: float) -> Counts:
     """Counts of one image's points."""
     hits = within_ratio(prediction_m, truth_m, threshold)

@@ -30,11 +30,13 @@ class Protocol:
         readout: which of a prediction's values is scored.
         points: which point list of the record is asked.
         truth: which depth a point is compared with.
-        dense: where dense truth lies: on the depth's own grid, or resized to the canonical picture.
+        dense: where dense truth lies: on the depth's own grid, or resized to the canonical picture; none: no
+            maps are scored.
         ratio: threshold of delta1, strict.
-        missing: what an absent or non-positive answer is: a miss, or dropped from the denominator.
+        missing: what an absent or non-positive answer is: a miss, dropped from the denominator, or (unsigned)
+            compared without a look at its sign.
         precision: arithmetic of the ratio.
-        aggregation: means, from the inside out.
+        aggregation: means, from the inside out; first `image`, or `point` where all points weigh alike.
         set_kinds: kinds of sets it may score.
         ranked_kinds: kinds of sets whose scores are ranked.
     """
@@ -42,12 +44,12 @@ class Protocol:
     name: str
     title: str
     description: str
-    readout: Literal["nearest", "compat_index"]
+    readout: Literal["nearest", "compat_index", "depthlm_text"]
     points: Literal["points", "listed"]
     truth: Literal["depth_m", "compat_gt_m"]
-    dense: Literal["grid", "canonical"]
+    dense: Literal["grid", "canonical", "none"]
     ratio: float
-    missing: Literal["miss", "drop"]
+    missing: Literal["miss", "drop", "unsigned"]
     precision: Literal["float64", "float32"]
     aggregation: tuple[str, ...]
     set_kinds: tuple[str, ...]

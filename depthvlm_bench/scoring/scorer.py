@@ -20,7 +20,13 @@ from depthvlm_bench.results.provenance import collect
 from depthvlm_bench.results.schema import PER_IMAGE_SCHEMA, Mode, Result, Score
 from depthvlm_bench.results.schema import Counts as Totals
 from depthvlm_bench.scoring.aligned import ALIGNED_METRICS
-from depthvlm_bench.scoring.metrics import DELTA1_RATIO, Counts, compat_counts, ratio_counts
+from depthvlm_bench.scoring.metrics import (
+    DELTA1_RATIO,
+    Counts,
+    compat_counts,
+    ratio_counts,
+    unsigned_counts,
+)
 from depthvlm_bench.scoring.protocol import Protocol
 from depthvlm_bench.scoring.statistics import (
     RATIOS,
@@ -31,9 +37,12 @@ from depthvlm_bench.scoring.statistics import (
     per_image_metrics,
     pooled_metrics,
 )
-from depthvlm_bench.scoring.uncertainty import bootstrap_interval
+from depthvlm_bench.scoring.text import depthlm_values
+from depthvlm_bench.scoring.uncertainty import Units, as_units, benchmark_interval
 
 DIAGNOSTIC_READOUT = "bilinear"
+TEXT = "depthlm_text"
+COUNTS = {"miss": ratio_counts, "drop": compat_counts, "unsigned": unsigned_counts}
 METRIC = "delta1"
 POINT_COLUMNS = ("id", "scene", "camera", "tags", "points", "compat_gt_m")
 
@@ -87,9 +96,13 @@ def point_values(
 ) -> dict[str, dict[int, tuple[float | None, str]]]:
     """record -> point index -> (value of the protocol's read-out or of another, outcome)."""
     wanted = predictions.filter(pc.equal(predictions["list"], protocol.points))
-    names = ("id", "point_index", f"{readout or protocol.readout}_m", "outcome")
+    which = readout or protocol.readout
+    known = {name: wanted[name].to_pylist() for name in ("id", "point_index", "outcome")}
+    read = (
+        depthlm_values(wanted["raw_text"].to_pylist()) if which == TEXT else wanted[f"{which}_m"].to_pylist()
+    )
     found: dict[str, dict[int, tuple[float | None, str]]] = {}
-    for record, index, value, outcome in zip(*(wanted[name].to_pylist() for name in names), strict=True):
+    for record, index, outcome, value in zip(*known.values(), read, strict=True):
         found.setdefault(record, {})[index] = (value, outcome)
     return found
 
@@ -103,8 +116,7 @@ def point_truth_m(row: dict[str, Any], protocol: Protocol) -> list[float]:
 
 def count(prediction_m: FloatArray, truth_m: Sequence[float], protocol: Protocol) -> Counts:
     """Counts of one image by the protocol's rule for what is no answer."""
-    rule = ratio_counts if protocol.missing == "miss" else compat_counts
-    return rule(prediction_m, truth_m, protocol.ratio)
+    return COUNTS[protocol.missing](prediction_m, truth_m, protocol.ratio)
 
 
 def score_dense(rows: list[dict[str, Any]], dense: pa.Table, protocol: Protocol) -> list[dict[str, Any]]:
@@ -140,9 +152,9 @@ def other_metrics(
 ) -> dict[str, float | None]:
     """Every other metric of a run: means over images, and shares over all points by distance and flag.
 
-    Protocols that drop answers have none: their denominators would not be those of the others.
+    Protocols that take non-answers otherwise have none: their denominators would not be those of the others.
     """
-    if protocol.missing == "drop":
+    if protocol.missing != "miss":
         return {}
     if mode == "dense":
         wanted = {row["id"] for row in rows}
@@ -206,8 +218,9 @@ def score_run(
     if mode == "sparse":
         predictions = store.predictions()
         images, outcomes = score_sparse(rows, predictions, protocol)
-        other, _ = score_sparse(rows, predictions, protocol, DIAGNOSTIC_READOUT)
-        diagnostics = {f"delta1_{DIAGNOSTIC_READOUT}": float(_shares(other).mean())} if other else {}
+        diagnostics = _other_readout(rows, predictions, protocol)
+    elif protocol.dense == "none":
+        return None
     else:
         images = score_dense(rows, store.dense(), protocol)
     if not images:
@@ -235,10 +248,27 @@ def _shares(images: list[dict[str, Any]]) -> FloatArray:
     return np.array([row["score"] for row in images])
 
 
+def _other_readout(rows: list[dict[str, Any]], predictions: pa.Table, protocol: Protocol) -> dict[str, float]:
+    """delta1 by the diagnostic read-out; nothing where texts are read."""
+    if protocol.readout == TEXT:
+        return {}
+    other, _ = score_sparse(rows, predictions, protocol, DIAGNOSTIC_READOUT)
+    return {f"delta1_{DIAGNOSTIC_READOUT}": float(_shares(other).mean())} if other else {}
+
+
+def _units(rows: list[dict[str, Any]], protocol: Protocol) -> Units:
+    """What is averaged and drawn: images by their share, or by their hits where points weigh alike."""
+    scenes = [row["scene"] for row in rows] if protocol.bootstrap.unit == "scene" else None
+    if protocol.aggregation[0] == "point":
+        hits, asked = ([row[name] for row in rows] for name in ("hits", "asked"))
+        return as_units(hits, scenes, asked)
+    return as_units(_shares(rows), scenes)
+
+
 def _image_row(row: dict[str, Any], counts: Counts, protocol: Protocol) -> dict[str, Any]:
     """An image's counts and its score: hits over what was asked, or over what was not dropped (else 0)."""
     named = {name: row[name] for name in ("id", "scene", "camera", "tags")}
-    denominator = counts.asked if protocol.missing == "miss" else counts.answered
+    denominator = counts.answered if protocol.missing == "drop" else counts.asked
     return named | asdict(counts) | {"score": counts.hits / denominator if denominator else 0.0}
 
 
@@ -252,9 +282,8 @@ def _result(
     images: _Images,
 ) -> Result:
     spec, info, missing = store.spec, records.info, images.missing
-    shares = _shares(images.rows)
-    scenes = [row["scene"] for row in images.rows] if protocol.bootstrap.unit == "scene" else None
-    low, high = bootstrap_interval(shares, protocol.bootstrap, scenes)
+    units = _units(images.rows, protocol)
+    low, high = benchmark_interval([units], protocol.bootstrap)
     totals = {name: sum(row[name] for row in images.rows) for name in ("asked", "answered", "hits")}
     dataset = str(info["converter"]).split("/")[0]
     return Result(
@@ -278,10 +307,10 @@ def _result(
         complete=not missing,
         exposure=exposure(card, spec.fit, dataset),
         for_tests=card.for_tests,
-        scores={"delta1": Score(float(shares.mean()), low, high)},
+        scores={"delta1": Score(units.mean, low, high)},
         metrics=images.metrics,
         diagnostics=images.diagnostics,
-        counts=Totals(images=len(shares), images_missing=missing, outcomes=images.outcomes, **totals),
+        counts=Totals(images=len(images.rows), images_missing=missing, outcomes=images.outcomes, **totals),
         run=spec.hash,
         prompt_hash=None,
         provenance=collect() | {"run": store.provenance},

@@ -51,18 +51,27 @@ def unit_numbers(clusters: Sequence[str]) -> list[int]:
     return [numbers[name] for name in names] if len(numbers) > 1 else list(range(len(names)))
 
 
-def as_units(values: npt.ArrayLike, clusters: Sequence[str] | None = None) -> Units:
-    """The units of (N,) image scores, N >= 1, and their N scenes; without scenes every image is one."""
+def as_units(
+    values: npt.ArrayLike, clusters: Sequence[str] | None = None, weights: npt.ArrayLike | None = None
+) -> Units:
+    """The units of (N,) image scores, N >= 1, and their N scenes; without scenes every image is one.
+
+    With weights, (N,) > 0, values are sums over so many points each, and means are over points.
+    """
     scores = np.asarray(values, dtype=np.float64)
     if scores.ndim != 1 or not len(scores) or (clusters is not None and len(clusters) != len(scores)):
         raise ValueError(f"expected (N,) scores and N scenes, N >= 1; got scores of shape {scores.shape}")
+    each = np.ones(len(scores)) if weights is None else np.asarray(weights, dtype=np.float64)
     numbers = [] if clusters is None else unit_numbers(clusters)
     if len(set(numbers)) in (0, len(scores)):
-        return Units(np.sort(scores), np.ones(len(scores)))
-    members: dict[int, list[float]] = {}
-    for number, score in zip(numbers, scores.tolist(), strict=True):
-        members.setdefault(number, []).append(score)
-    sizes, sums = np.array(sorted((len(unit), math.fsum(unit)) for unit in members.values())).T
+        order = np.lexsort((scores, each))
+        return Units(scores[order], each[order])
+    members: dict[int, list[tuple[float, float]]] = {}
+    for number, *image in zip(numbers, each.tolist(), scores.tolist(), strict=True):
+        members.setdefault(number, []).append((image[0], image[1]))
+    sizes, sums = np.array(
+        sorted(tuple(map(math.fsum, zip(*unit, strict=True))) for unit in members.values())
+    ).T
     return Units(sums, sizes)
 
 

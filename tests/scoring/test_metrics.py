@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from depthvlm_bench.scoring.metrics import Counts, answered, ratio_counts, within_ratio
+from depthvlm_bench.scoring.metrics import Counts, answered, ratio_counts, unsigned_counts, within_ratio
 
 DEPTHS = st.floats(0.001, 1000.0)
 ANSWERS = st.one_of(
@@ -77,3 +77,9 @@ def test_nothing_asked_counts_nothing():
 def test_no_warning_is_left_for_odd_answers(recwarn):
     within_ratio([0.0, math.nan, math.inf, -1.0], [1.0, 2.0, 3.0, 4.0], 1.25)
     assert not recwarn.list
+
+
+def test_unsigned_counts_take_any_negative_number_for_a_hit():
+    values = [-1.0, -1e9, 0.0, -0.0, np.nan, np.inf, -np.inf, 2.4, 2.5]
+    found = unsigned_counts(values, [2.0] * len(values), 1.25)
+    assert found == Counts(asked=9, answered=8, hits=4)

@@ -272,3 +272,12 @@ def test_over_scenes_they_hold_the_truth_where_those_over_images_do_not():
             held[name] += low <= 0 <= high
     assert 0.90 <= held["scene"] / 300 <= 0.98
     assert held["image"] / 300 <= 0.75
+
+
+def test_weighted_units_have_the_mean_over_points():
+    """Hits of 3 images out of 4, 1 and 5 points; two of them of one scene."""
+    alone = as_units([1, 1, 4], None, [4, 1, 5])
+    assert alone.mean == 6 / 10
+    scenes = as_units([1, 1, 4], ["a", "b", "a"], [4, 1, 5])
+    assert (scenes.mean, scenes.sizes.tolist(), scenes.sums.tolist()) == (6 / 10, [1.0, 9.0], [1.0, 5.0])
+    assert as_units([4, 1, 1], ["a", "b", "a"], [5, 1, 4]).sums.tolist() == scenes.sums.tolist()
