@@ -59,6 +59,8 @@ EXAMPLES = (
     "--limit", type=click.IntRange(min=1), help="At most this many images a set; the result is partial."
 )
 @click.option("--batch", type=click.IntRange(min=1), help="Pictures at once.  [default: the model's]")
+@click.option("--keep-maps", is_flag=True, help="Store each dense map in the run's folder, under maps/.")
+@click.option("--extra-metrics", is_flag=True, help="F-score, F-AUC and boundary F1 of dense maps; slower.")
 @click.option("--dry-run", is_flag=True, help="Say what would be predicted, do nothing.")
 @out_option("runs/ and results/", "WORKSPACE")
 @option_option
@@ -76,6 +78,8 @@ def command(
     where: str | None,
     limit: int | None,
     batch: int | None,
+    keep_maps: bool,
+    extra_metrics: bool,
     dry_run: bool,
     out: Path | None,
     pairs: tuple[str, ...],
@@ -89,7 +93,7 @@ def command(
     from depthvlm_bench.cli.sets import choose_sets, selected
     from depthvlm_bench.config import parse_options
     from depthvlm_bench.errors import UsageError
-    from depthvlm_bench.predict.runner import POINT_LISTS, RunSettings
+    from depthvlm_bench.predict.runner import POINT_LISTS, RunSettings, check_settings
     from depthvlm_bench.records.where import normal_where
     from depthvlm_bench.registry import load_model
     from depthvlm_bench.scoring.evaluate import evaluate, with_fit
@@ -110,7 +114,10 @@ def command(
         camera_known=camera == "known",
         lists=POINT_LISTS if lists == "both" else ("points",),
         batch=batch,
+        keep_maps=keep_maps,
+        extra_metrics=extra_metrics,
     )
+    check_settings(model.card, settings)
     sets = selected(sets, where)
     if dry_run:
         _dry_run(name, sets, settings, where, limit, as_json=as_json)
@@ -131,6 +138,33 @@ def print_evaluation(evaluation: "Evaluation") -> None:
     done += [f"{evaluation.resumed} resumed from an earlier run"] if evaluation.resumed else []
     click.echo(f"{evaluation.model} on {evaluation.records.name}: {', '.join(done)}")
     print_results(evaluation.results)
+    for line in filter(None, (_maps_line(evaluation), _extra_line(evaluation))):
+        click.echo(f"  {line}")
+
+
+def _maps_line(evaluation: "Evaluation") -> str:
+    from depthvlm_bench.predict.keep import MAPS_FOLDER
+
+    if evaluation.maps is None:
+        return ""
+    images = evaluation.predicted + evaluation.resumed
+    line = f"maps of {evaluation.maps} of {images} images in {evaluation.run / MAPS_FOLDER}"
+    lacking = images - evaluation.maps
+    return line + (f"; {lacking} predicted earlier without: --out NEW makes all" if lacking else "")
+
+
+def _extra_line(evaluation: "Evaluation") -> str:
+    from depthvlm_bench.scoring.structure import STRUCTURE_METRICS
+
+    if evaluation.measured is None:
+        return ""
+    images = evaluation.predicted + evaluation.resumed
+    if evaluation.measured < images:
+        lacking = f"only {evaluation.measured} of {images} images have them"
+        return f"no extra metrics: {lacking}, the rest predicted earlier without; --out NEW makes all"
+    found = {name: result.metrics.get(name) for result in evaluation.results for name in STRUCTURE_METRICS}
+    told = [f"{name} {value:.3f}" for name, value in found.items() if value is not None]
+    return "extra  " + ("  ".join(told) or f"none: {evaluation.records.name} has no dense depth grid")
 
 
 def print_results(results: "Iterable[Result]") -> None:
@@ -177,6 +211,8 @@ def _as_json(evaluation: "Evaluation") -> dict[str, Any]:
         "predicted": evaluation.predicted,
         "resumed": evaluation.resumed,
         "run": evaluation.run,
+        "maps": evaluation.maps,
+        "measured": evaluation.measured,
         "results": [asdict(result) for result in evaluation.results],
         "files": list(evaluation.paths),
     }

@@ -33,7 +33,9 @@ PNG, PLY = ".png", ".ply"
 
 @click.command("view", epilog=examples(*EXAMPLES))
 @click.argument("target", required=False, metavar="[RECORD_ID|SET]")
-@click.option("--prediction", metavar="RUN", help="Draw a run's answers too: its model, label or folder.")
+@click.option(
+    "--prediction", metavar="RUN", help="Draw a run's answers, and its map if kept: model, label or folder."
+)
 @click.option("--run", "run_name", metavar="RUN", help="Say where a run errs, and on which samples most.")
 @click.option(
     "--set",
@@ -116,13 +118,14 @@ def _view_record(
 
 
 def _draw_record(records: "RecordSet", record: str, run: "RunStore | None", out: Path | None) -> None:
-    from depthvlm_bench.viz.lookup import answers_of, rows_of
+    from depthvlm_bench.viz.lookup import answers_of, map_of, rows_of
     from depthvlm_bench.viz.panels import describe, record_panel, score_line
     from depthvlm_bench.viz.shown import SHOWN_COLUMNS, shown_of
     from depthvlm_bench.viz.terminal import point_table, record_lines
 
     row = next(rows_of(records, [record], SHOWN_COLUMNS))
-    shown = shown_of(row, None if run is None else answers_of(run, record, len(row["points"] or ())))
+    answers = None if run is None else answers_of(run, record, len(row["points"] or ()))
+    shown = shown_of(row, answers, None if run is None else map_of(run, row))
     label = "" if run is None else run.spec.label
     if out is not None:
         _write_png(record_panel(shown, label), out)

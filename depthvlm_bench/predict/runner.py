@@ -2,15 +2,16 @@
 
 import json
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, cast
 
 import numpy as np
 
-from depthvlm_bench.conventions import FloatArray
+from depthvlm_bench.conventions import BoolArray, FloatArray
 from depthvlm_bench.errors import CheckError, UsageError
-from depthvlm_bench.frames import DepthGrid, scorable
+from depthvlm_bench.frames import Depth, DepthGrid, scorable
 from depthvlm_bench.geometry.camera import estimated_camera, inside
 from depthvlm_bench.predict.contracts import (
     DenseMap,
@@ -23,14 +24,23 @@ from depthvlm_bench.predict.contracts import (
     Predictor,
     View,
 )
+from depthvlm_bench.predict.keep import declare_maps, keep_map
 from depthvlm_bench.predict.readout import ViewMap, read_bilinear, read_nearest, to_view
 from depthvlm_bench.predict.store import RunStore
 from depthvlm_bench.progress import Progress
-from depthvlm_bench.records.codec import compat_depth_m, record_grid
-from depthvlm_bench.records.reader import VIEW_COLUMNS, InputMode, RecordSet, SourceView, depth_of, view_of
+from depthvlm_bench.records.codec import compat_depth_m, record_grid, source_camera
+from depthvlm_bench.records.reader import (
+    VIEW_COLUMNS,
+    InputMode,
+    RecordSet,
+    SourceView,
+    depth_of,
+    view_of,
+)
 from depthvlm_bench.scoring.aligned import aligned_metrics
 from depthvlm_bench.scoring.metrics import DELTA1_RATIO, compat_counts
 from depthvlm_bench.scoring.statistics import image_statistics, to_columns
+from depthvlm_bench.scoring.structure import structure_metrics, unmeasured
 
 # Point lists, and the record's column that holds them; `listed` are canonical pixels of a published list.
 LIST_COLUMNS = {"points": "points", "points_balanced": "points_balanced", "listed": "compat_xy"}
@@ -43,6 +53,7 @@ DEPTH_COLUMNS = (
 )
 
 Row = Mapping[str, Any]
+Keep = Callable[[str, DenseMap], None]
 
 
 @dataclass(frozen=True)
@@ -54,12 +65,16 @@ class RunSettings:
         camera_known: whether it is given K.
         lists: which point lists it answers.
         batch: pictures at once; None: the card's.
+        keep_maps: store each dense map beside the run.
+        extra_metrics: compute STRUCTURE_METRICS of dense maps on depth grids.
     """
 
     input: InputMode = "canonical"
     camera_known: bool = True
     lists: tuple[str, ...] = ("points",)
     batch: int | None = None
+    keep_maps: bool = False
+    extra_metrics: bool = False
 
 
 def check_settings(card: ModelCard, settings: RunSettings) -> None:
@@ -69,6 +84,9 @@ def check_settings(card: ModelCard, settings: RunSettings) -> None:
             "camera track `unknown` goes with --input native",
             why="a picture brought to a given focal length tells that focal length",
         )
+    if card.kind != "dense" and (settings.keep_maps or settings.extra_metrics):
+        flag = "--keep-maps" if settings.keep_maps else "--extra-metrics"
+        raise UsageError(f"{flag} needs a dense model", why=f"{card.id} answers points and gives no map")
     if settings.input == "preferred" and card.preferred_focal_px is None:
         raise UsageError(f"{card.id} declares no preferred focal length", next_step="use --input canonical")
 
@@ -93,11 +111,12 @@ def predict(
     predictor = model.build()
     predictor.load(options)
     batch_size = settings.batch or model.card.max_batch
+    keep = _keeper(store) if settings.keep_maps else None
     with progress.stage(f"{store.spec.label} on {records.name}", len(missing), "image") as advance:
         part, predicted = _Part(store), 0
         try:
             for rows in _batches(records, missing, batch_size):
-                part.add(*_answer(predictor, model.card, rows, missing, settings))
+                part.add(*_answer(predictor, model.card, rows, missing, settings, keep))
                 predicted += len(rows)
                 advance(len(rows))
         finally:
@@ -109,6 +128,11 @@ def predict(
             next_step="dvbench verify names what is damaged",
         )
     return predicted
+
+
+def _keeper(store: RunStore) -> Keep:
+    declare_maps(store.folder, store.spec)
+    return partial(keep_map, store.folder)
 
 
 def missing_lists(
@@ -165,6 +189,7 @@ def _answer(
     rows: Sequence[Row],
     lists: Mapping[str, Sequence[str]],
     settings: RunSettings,
+    keep: Keep | None,
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     shown = [view_of(row, settings.input, card.preferred_focal_px) for row in rows]
     views = [_view(row, source_view, card, settings) for row, source_view in zip(rows, shown, strict=True)]
@@ -179,10 +204,13 @@ def _answer(
         raise CheckError(f"{card.id} returned {len(maps)} maps for {len(views)} pictures")
     for row, source_view, dense_map in zip(rows, shown, maps, strict=True):
         view_map = to_view(dense_map, *source_view.picture.size)
+        if keep is not None:
+            keep(row["id"], dense_map)
         for name in lists[row["id"]]:
             predictions += _read_map(row, source_view, view_map, dense_map, name)
         if row["depth"] is not None or row["depth_points"] is not None:
-            dense.append(_dense_sums(row, source_view, view_map) | _compat_counts(row, dense_map, settings))
+            sums = _dense_sums(row, source_view, view_map, structure=settings.extra_metrics)
+            dense.append(sums | _compat_counts(row, dense_map, settings))
     return predictions, dense
 
 
@@ -263,14 +291,25 @@ def _outcome(value: float) -> Outcome:
     return "ok" if value > 0 else "nonpositive"
 
 
-def _dense_sums(row: Row, shown: SourceView, view_map: ViewMap) -> dict[str, Any]:
+def _dense_sums(row: Row, shown: SourceView, view_map: ViewMap, *, structure: bool) -> dict[str, Any]:
     """Sums over every valid depth of the record, compared where the truth lies: the map is read there."""
     depth = depth_of(row)
     u, v = shown.view_from_source.apply(*depth.source_pixels())
     asked = scorable(depth, row["valid_min"], row["valid_max"]) & inside(u, v, *shown.picture.size)
     prediction_m, truth_m = read_nearest(view_map, u[asked], v[asked]), depth.depth_m[asked]
     sums = to_columns(image_statistics(prediction_m, truth_m, flags=depth.flags[asked]))
-    return {"id": row["id"]} | sums | aligned_metrics(prediction_m, truth_m)
+    found = {"id": row["id"]} | sums | aligned_metrics(prediction_m, truth_m)
+    return found | (_structure(row, depth, asked, read_nearest(view_map, u, v)) if structure else {})
+
+
+def _structure(row: Row, depth: Depth, asked: BoolArray, prediction_m: FloatArray) -> dict[str, float]:
+    """Structure of the map on the record's grid; `asked` and `prediction_m` are (h*w,), at its points."""
+    if not isinstance(depth, DepthGrid):
+        return unmeasured()
+    shape = depth.values.shape
+    truth_m = np.where(asked, depth.depth_m, np.nan).reshape(shape)
+    rays = source_camera(row).rays(*depth.source_pixels()).reshape(*shape, 3)
+    return structure_metrics(prediction_m.reshape(shape), truth_m, rays, (row["valid_min"], row["valid_max"]))
 
 
 def _compat_counts(row: Row, dense_map: DenseMap, settings: RunSettings) -> dict[str, Any]:

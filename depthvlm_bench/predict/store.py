@@ -18,6 +18,7 @@ from depthvlm_bench.records.reader import InputMode
 from depthvlm_bench.records.writer import write_table
 from depthvlm_bench.scoring.aligned import ALIGNED_METRICS
 from depthvlm_bench.scoring.statistics import STATISTICS_FIELDS
+from depthvlm_bench.scoring.structure import STRUCTURE_METRICS
 
 PREDICTION_SCHEMA = pa.schema(
     [
@@ -34,12 +35,13 @@ PREDICTION_SCHEMA = pa.schema(
     ]
 )
 ARROW_TYPES = {"int64": pa.int64(), "float64": pa.float64(), "list<int64>": pa.list_(pa.int64())}
-# Per-image sums over the whole depth: our statistics, aligned figures, and the paper's counts on listed sets.
+# Per-image sums over the whole depth: our statistics, aligned figures, structure (null where it was not asked
+# for, NaN where there is none), and the paper's counts on listed sets.
 DENSE_SCHEMA = pa.schema(
     [
         ("id", pa.string()),
         *((name, ARROW_TYPES[kind]) for name, kind in STATISTICS_FIELDS.items()),
-        *((name, pa.float64()) for name in ALIGNED_METRICS),
+        *((name, pa.float64()) for name in (*ALIGNED_METRICS, *STRUCTURE_METRICS)),
         *((name, pa.int64()) for name in ("compat_asked", "compat_answered", "compat_within_1_25")),
     ]
 )

@@ -7,6 +7,7 @@ from typing import Any
 
 from depthvlm_bench.errors import CheckError, DataMissingError, UsageError
 from depthvlm_bench.predict.contracts import Model
+from depthvlm_bench.predict.keep import kept_of
 from depthvlm_bench.predict.runner import POINT_LISTS, RunSettings, check_settings, predict
 from depthvlm_bench.predict.store import RunSpec, RunStore
 from depthvlm_bench.progress import Progress
@@ -16,6 +17,7 @@ from depthvlm_bench.results.provenance import collect
 from depthvlm_bench.results.schema import Mode, Result, write_result
 from depthvlm_bench.scoring.protocol import Protocol
 from depthvlm_bench.scoring.scorer import score_run, wanted_rows
+from depthvlm_bench.scoring.structure import STRUCTURE_METRICS
 
 MODES: tuple[Mode, ...] = ("sparse", "dense")
 
@@ -26,6 +28,8 @@ class Evaluation:
 
     Attributes:
         predicted, resumed: images predicted now, and found from earlier runs.
+        maps: images with a kept map; None: none were to be kept.
+        measured: images with extra metrics; None: none were asked for.
         results: the scores, sparse first.
         paths: their files.
     """
@@ -37,6 +41,8 @@ class Evaluation:
     resumed: int
     results: tuple[Result, ...]
     paths: tuple[Path, ...]
+    maps: int | None = None
+    measured: int | None = None
 
 
 def with_fit(model: Model, options: object, train: Sequence[RecordSet]) -> tuple[Any, dict[str, str]]:
@@ -113,7 +119,16 @@ def evaluate(
         predicted = predict(model, fitted, records, set(wanted), settings, store, progress)
     results, paths = score_and_write(store, model, records, protocol, out, where)
     resumed = len(wanted) - predicted
-    return Evaluation(store.spec.label, records, store.folder, predicted, resumed, results, paths)
+    maps = kept_of(store.folder, wanted) if settings.keep_maps else None
+    measured = _measured(store, set(wanted)) if settings.extra_metrics else None
+    done = (store.spec.label, records, store.folder, predicted, resumed, results, paths)
+    return Evaluation(*done, maps, measured)
+
+
+def _measured(store: RunStore, wanted: set[str]) -> int:
+    """How many of the wanted images have extra metrics, be they undefined (NaN)."""
+    dense = store.dense().select(["id", *STRUCTURE_METRICS]).to_pylist()
+    return sum(row["id"] in wanted and None not in row.values() for row in dense)
 
 
 def asked_lists(model: Model, settings: RunSettings) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -37,11 +37,13 @@ from depthvlm_bench.scoring.statistics import (
     per_image_metrics,
     pooled_metrics,
 )
+from depthvlm_bench.scoring.structure import STRUCTURE_METRICS
 from depthvlm_bench.scoring.text import depthlm_values
 from depthvlm_bench.scoring.uncertainty import Units, as_units, benchmark_interval
 
 DIAGNOSTIC_READOUT = "bilinear"
 TEXT = "depthlm_text"
+WITHOUT_A_NUMBER = ("absent", "unparsed", "refused", "truncated", "api_error")
 COUNTS = {"miss": ratio_counts, "drop": compat_counts, "unsigned": unsigned_counts}
 METRIC = "delta1"
 POINT_COLUMNS = ("id", "scene", "camera", "tags", "points", "compat_gt_m")
@@ -162,7 +164,8 @@ def other_metrics(
         statistics = {
             row["id"]: from_columns(row | {"median_log": _number(row["median_log"])}) for row in found
         }
-        extra = {name: [_number(row[name]) for row in found] for name in ALIGNED_METRICS}
+        names = (*ALIGNED_METRICS, *_measured(found))
+        extra = {name: [_number(row[name]) for row in found] for name in names}
     else:
         values = point_values(store.predictions(), protocol)
         statistics = {
@@ -179,12 +182,34 @@ def other_metrics(
     return {name: value if math.isfinite(value) else None for name, value in sorted(figures.items())}
 
 
+def _measured(dense: list[dict[str, Any]]) -> list[str]:
+    """Structure metrics that were computed of every image; one of some of them would be of another set."""
+    return [name for name in STRUCTURE_METRICS if all(row[name] is not None for row in dense)]
+
+
 def _point_statistics(row: dict[str, Any], given: dict[int, tuple[float | None, str]]) -> ImageStatistics:
     points = row["points"]
     values = [_number(given.get(index, (None, ""))[0]) for index in range(len(points))]
     factors = [_number(point["ray_factor"]) for point in points]
     truth_m, flags = [point["depth_m"] for point in points], [point["flags"] for point in points]
     return image_statistics(values, truth_m, ray_factor=factors, flags=flags)
+
+
+def parse_rate(outcomes: Mapping[str, int]) -> float:
+    """Share of the asked points whose answer gave a number, whether it can be a depth or not."""
+    return 1 - sum(outcomes.get(name, 0) for name in WITHOUT_A_NUMBER) / sum(outcomes.values())
+
+
+def delta1_by_tag(images: list[dict[str, Any]]) -> dict[str, float]:
+    """delta1_<tag>_<value>: the mean over the images with a value, for tags that differ within the set."""
+    means: dict[str, float] = {}
+    for tag in images[0]["tags"]:
+        values = {row["tags"][tag] for row in images}
+        for value in sorted(values - {None}, key=str) if len(values) > 1 else ():
+            chosen = [row for row in images if row["tags"][tag] == value]
+            scores, ids = [row["score"] for row in chosen], [row["id"] for row in chosen]
+            means[f"{METRIC}_{tag}_{str(value).lower()}"] = mean_over_images(scores, ids)
+    return means
 
 
 def _number(value: float | None) -> float:
@@ -225,7 +250,9 @@ def score_run(
         images = score_dense(rows, store.dense(), protocol)
     if not images:
         return None
-    metrics = other_metrics(rows, store, protocol, mode)
+    metrics = other_metrics(rows, store, protocol, mode) | delta1_by_tag(images)
+    if card.kind == "point":
+        metrics["parse_rate"] = parse_rate(outcomes)
     scored = _Images(images, len(rows) - len(images), outcomes, diagnostics, metrics)
     return Scored(
         _result(store, card, records, protocol, mode, where, scored),

@@ -2,20 +2,24 @@
 
 import difflib
 import math
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 
 from depthvlm_bench.errors import CheckError, DataMissingError, UsageError
+from depthvlm_bench.geometry.grids import native_grid
+from depthvlm_bench.predict.keep import kept_map
 from depthvlm_bench.predict.store import RunStore, find_runs
+from depthvlm_bench.records.codec import record_grid
 from depthvlm_bench.records.files import reading
 from depthvlm_bench.records.reader import RecordSet
 from depthvlm_bench.scoring.diagnostics import Diagnostics, diagnose
 from depthvlm_bench.scoring.pointtable import DIAGNOSTIC_COLUMNS, point_table
 from depthvlm_bench.scoring.protocol import DEFAULT_PROTOCOL, load_protocol
 from depthvlm_bench.scoring.scorer import point_values
+from depthvlm_bench.viz.shown import ShownMap
 
 NAMED = 3
 # Nearest names are looked for among so many records; among more, comparing takes longer than a reader waits.
@@ -131,6 +135,18 @@ def answers_of(run: RunStore, record: str, points: int) -> list[float]:
         )
     values = (given.get(index, (None, ""))[0] for index in range(points))
     return [math.nan if value is None else value for value in values]
+
+
+def map_of(run: RunStore, row: Mapping[str, Any]) -> ShownMap | None:
+    """The map that `dvbench eval --keep-maps` kept of a record; None where there is none.
+
+    None too of pictures at a preferred focal length, whose size the run does not hold.
+    """
+    dense = None if run.spec.input == "preferred" else kept_map(run.folder, row["id"])
+    if dense is None:
+        return None
+    native = native_grid(row["source_width"], row["source_height"])
+    return ShownMap.of(dense, native if run.spec.input == "native" else record_grid(row))
 
 
 def diagnose_run(run: RunStore, records: RecordSet) -> Diagnostics:

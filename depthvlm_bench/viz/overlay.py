@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from depthvlm_bench.conventions import pixel_index
-from depthvlm_bench.viz.colour import INVALID_RGB, DepthScale, RgbArray
+from depthvlm_bench.conventions import FloatArray, pixel_index
+from depthvlm_bench.viz.colour import INVALID_RGB, DepthScale, RatioScale, RgbArray
 from depthvlm_bench.viz.shown import Shown
 
 GRID_OPACITY = 0.6
@@ -66,6 +66,17 @@ def overlay_picture(shown: Shown, scale: DepthScale, size: tuple[int, int]) -> R
     grey = picture.mean(axis=2, keepdims=True)
     mixed = GRID_OPACITY * scale.colours(grid) + (1 - GRID_OPACITY) * grey
     return np.where(np.isnan(grid)[..., None], picture, np.rint(mixed).astype(np.uint8))
+
+
+def error_picture(shown: Shown, predicted_m: FloatArray) -> RgbArray:
+    """Dense prediction (h, w) / truth wherever there is truth (h, w, 3); points on the dimmed picture."""
+    size = (predicted_m.shape[1], predicted_m.shape[0])
+    if shown.grid is not None:
+        return RatioScale().colours(predicted_m / shown.grid_at(size))
+    u, v, truth_m = shown.points_at(size)
+    ratio = predicted_m[pixel_index(v), pixel_index(u)] / truth_m
+    canvas = dimmed(resized(shown.picture, size))
+    return paint(canvas, u, v, RatioScale().colours(ratio), disc_radius_px(size, len(u)))
 
 
 def _points_on(canvas: RgbArray, shown: Shown, scale: DepthScale) -> RgbArray:

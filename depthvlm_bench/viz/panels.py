@@ -21,7 +21,7 @@ from depthvlm_bench.viz.marks import (
     font,
     legend,
 )
-from depthvlm_bench.viz.overlay import depth_picture, dimmed, overlay_picture, resized
+from depthvlm_bench.viz.overlay import depth_picture, dimmed, error_picture, overlay_picture, resized
 from depthvlm_bench.viz.scatter import scatter
 from depthvlm_bench.viz.shown import Asked, Shown
 
@@ -40,10 +40,10 @@ def tile_size(picture: tuple[int, int], longest: int = TILE_PX) -> tuple[int, in
     return max(1, round(picture[0] * scale)), max(1, round(picture[1] * scale))
 
 
-def panel_size(picture: tuple[int, int], *, predicted: bool) -> tuple[int, int]:
-    """(width, height) of a record's panel: one row of three tiles, two with a prediction."""
+def panel_size(picture: tuple[int, int], *, predicted: bool, dense: bool = False) -> tuple[int, int]:
+    """(width, height) of a record's panel: a row of three tiles, two with a prediction, one more if dense."""
     width, height = tile_size(picture)
-    rows = 2 if predicted else 1
+    rows = 1 + predicted + dense
     row_height = TITLE_PX + height + GAP_PX
     legends = LEGEND_HEIGHT_PX + GAP_PX // 2
     return COLUMNS * (width + GAP_PX) + GAP_PX, HEAD_PX + rows * row_height + legends
@@ -51,6 +51,8 @@ def panel_size(picture: tuple[int, int], *, predicted: bool) -> tuple[int, int]:
 
 def record_panel(shown: Shown, model: str = "", scale: DepthScale | None = None) -> Image.Image:
     """One picture of a record: picture, depth, overlay; below them prediction, error and scatter, if given.
+
+    A dense prediction has a third row: its map, and its error wherever there is truth.
 
     Args:
         shown: the record; with a prediction if its `asked` has one.
@@ -61,8 +63,9 @@ def record_panel(shown: Shown, model: str = "", scale: DepthScale | None = None)
     size, scale = tile_size(shown.picture.size), scale or scale_of(shown.depth_m)
     tiles = _truth_tiles(shown, scale, size)
     if predicted:
-        tiles += _prediction_tiles(shown, scale, size)
-    panel = Image.new("RGB", panel_size(shown.picture.size, predicted=predicted), PAPER_RGB)
+        tiles += _prediction_tiles(shown, scale, size) + _map_tiles(shown, scale, size)
+    dense = predicted and shown.predicted is not None
+    panel = Image.new("RGB", panel_size(shown.picture.size, predicted=predicted, dense=dense), PAPER_RGB)
     head(panel, shown.id, "   |   ".join(filter(None, (describe(shown), score_line(shown.asked, model)))))
     for index, (title, tile) in enumerate(tiles):
         left = GAP_PX + index % COLUMNS * (size[0] + GAP_PX)
@@ -124,6 +127,16 @@ def _prediction_tiles(shown: Shown, scale: DepthScale, size: tuple[int, int]) ->
         ("prediction at the asked points, m", predicted),
         ("error: prediction / truth", error),
         ("prediction against truth", scatter(asked, scale, size)),
+    ]
+
+
+def _map_tiles(shown: Shown, scale: DepthScale, size: tuple[int, int]) -> list[Tile]:
+    predicted_m = shown.prediction_at(size)
+    if predicted_m is None:
+        return []
+    return [
+        ("predicted map", Image.fromarray(scale.colours(predicted_m))),
+        ("error of the map: prediction / truth", Image.fromarray(error_picture(shown, predicted_m))),
     ]
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from PIL import Image
@@ -10,8 +10,11 @@ from PIL import Image
 from depthvlm_bench.conventions import BoolArray, FloatArray, pixel_index
 from depthvlm_bench.frames import Depth, DepthGrid, scorable
 from depthvlm_bench.geometry.camera import inside
-from depthvlm_bench.geometry.grids import PixelAffine
+from depthvlm_bench.geometry.grids import PixelAffine, ViewGrid
+from depthvlm_bench.predict.contracts import DenseMap
+from depthvlm_bench.predict.readout import to_view
 from depthvlm_bench.records.reader import VIEW_COLUMNS, depth_of, view_of
+from depthvlm_bench.scoring.aligned import answers_only
 from depthvlm_bench.scoring.metrics import DELTA1_RATIO, answered, within_ratio
 
 SHOWN_COLUMNS = (
@@ -54,6 +57,24 @@ class Asked:
         return np.where(usable, self.prediction_m, np.nan) / self.truth_m
 
 
+@dataclass(frozen=True, eq=False)
+class ShownMap:
+    """A dense prediction as it is drawn.
+
+    Attributes:
+        depth_m: (h, w) z-depth on the picture that the model was shown, NaN where there is no answer.
+        view_from_source: source coordinates -> coordinates in that picture.
+    """
+
+    depth_m: FloatArray
+    view_from_source: PixelAffine
+
+    @classmethod
+    def of(cls, dense: DenseMap, grid: ViewGrid) -> Self:
+        """A map as a model gave it of the picture on `grid`."""
+        return cls(answers_only(to_view(dense, grid.width, grid.height)), grid.view_from_source)
+
+
 @dataclass(frozen=True)
 class Shown:
     """A record as it is drawn.
@@ -63,6 +84,7 @@ class Shown:
         depth: as stored.
         usable: (N,) which of its depths are scored: in the valid range and no occlusion suspect.
         picture_from_source: source coordinates -> coordinates in `picture`.
+        predicted: the dense prediction, if there is one to draw.
     """
 
     id: str
@@ -72,6 +94,7 @@ class Shown:
     usable: BoolArray
     picture_from_source: PixelAffine
     asked: Asked
+    predicted: ShownMap | None = None
 
     @property
     def depth_m(self) -> FloatArray:
@@ -103,13 +126,22 @@ class Shown:
         grid = self.grid
         if grid is None:
             return self._scattered(size)
+        metres = np.where(self.usable, self.depth.depth_m, np.nan).reshape(grid.values.shape)
+        return self._sampled(metres, grid.source_from_depth.inverse(), size)
+
+    def prediction_at(self, size: tuple[int, int]) -> FloatArray | None:
+        """Dense prediction (height, width) on the resized picture, its nearest sample; None without."""
+        if self.predicted is None:
+            return None
+        return self._sampled(self.predicted.depth_m, self.predicted.view_from_source, size)
+
+    def _sampled(self, values: FloatArray, from_source: PixelAffine, size: tuple[int, int]) -> FloatArray:
+        """A raster's nearest sample at each pixel of the resized picture, NaN beyond the raster."""
         to_source = PixelAffine.resize(size, self.picture.size).then(self.picture_from_source.inverse())
-        to_depth = to_source.then(grid.source_from_depth.inverse())
-        u, v = to_depth.apply(np.arange(size[0]), np.arange(size[1]))
-        height, width = grid.values.shape
+        u, v = to_source.then(from_source).apply(np.arange(size[0]), np.arange(size[1]))
+        height, width = values.shape
         row, column = pixel_index(v), pixel_index(u)
-        metres = np.where(self.usable, self.depth.depth_m, np.nan).reshape(height, width)
-        sampled = metres[np.clip(row, 0, height - 1)[:, None], np.clip(column, 0, width - 1)]
+        sampled = values[np.clip(row, 0, height - 1)[:, None], np.clip(column, 0, width - 1)]
         covered = ((row >= 0) & (row < height))[:, None] & ((column >= 0) & (column < width))
         return np.where(covered, sampled, np.nan)
 
@@ -120,7 +152,9 @@ class Shown:
         return np.where(np.isfinite(nearest), nearest, np.nan)
 
 
-def shown_of(row: Mapping[str, Any], prediction_m: Sequence[float] | None = None) -> Shown:
+def shown_of(
+    row: Mapping[str, Any], prediction_m: Sequence[float] | None = None, predicted: ShownMap | None = None
+) -> Shown:
     """A record as it is drawn, in its canonical picture.
 
     Args:
@@ -143,4 +177,5 @@ def shown_of(row: Mapping[str, Any], prediction_m: Sequence[float] | None = None
         usable=scorable(depth, row["valid_min"], row["valid_max"]),
         picture_from_source=view.view_from_source,
         asked=Asked(u, v, truth_m, answers),
+        predicted=predicted,
     )

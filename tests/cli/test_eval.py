@@ -143,3 +143,35 @@ def test_a_fitted_model_without_a_training_split_is_one_clear_error(rooms_only, 
 
 def test_a_plain_model_needs_no_training_split(rooms_only, dvbench):
     assert dvbench("eval", "--model", "constant-2m").code == 0
+
+
+def test_kept_maps_are_named_and_score_the_same(workspace, dvbench):
+    done = dvbench("eval", "--model", "constant-2m", "--set", "ibims1", "--keep-maps")
+    (folder,) = (workspace / "runs" / "ibims1").glob("constant-2m--*/maps")
+    assert f"  maps of 2 of 2 images in {folder}\n" in done.out
+    again = dvbench("score", "--predictions", folder, "--set", "ibims1")
+    assert again.code == 0, again.text
+    assert [line for line in again.out.splitlines() if "δ1" in line] == [
+        line for line in done.out.splitlines() if "δ1" in line
+    ]
+
+
+def test_what_was_predicted_without_maps_and_metrics_is_said(workspace, dvbench):
+    dvbench("eval", "--model", "constant-2m", "--set", "ibims1", "--limit", "1")
+    done = dvbench("eval", "--model", "constant-2m", "--set", "ibims1", "--keep-maps", "--extra-metrics")
+    assert "maps of 1 of 2 images in " in done.out
+    assert "; 1 predicted earlier without: --out NEW makes all" in done.out
+    assert "no extra metrics: only 1 of 2 images have them" in done.out
+
+
+def test_extra_metrics_are_shown_where_there_is_a_grid(workspace, dvbench):
+    done = dvbench("eval", "--model", "constant-2m", "--extra-metrics")
+    assert "  extra  f_score 0." in done.out
+    assert "boundary_f1 0.000" in done.out
+    assert "  extra  none: nuscenes has no dense depth grid" in done.out
+
+
+def test_json_counts_the_kept_maps(workspace, dvbench):
+    done = dvbench("eval", "--model", "constant-2m", "--set", "ibims1", "--keep-maps", "--json")
+    (entry,) = json.loads(done.out)
+    assert (entry["maps"], entry["measured"]) == (2, None)

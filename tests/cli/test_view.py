@@ -166,3 +166,17 @@ def test_evenly():
     assert evenly(ids, 20) == ids
     assert evenly(ids, 4) == ["0", "3", "6", "9"]
     assert evenly(ids, 1) == ["0"]
+
+
+def test_a_kept_map_is_drawn_below_the_answers(workspace, dvbench, rooms, tmp_path):
+    """Of a run that kept one map of two: the other record's panel is as before."""
+    dvbench("eval", "--model", "constant-2m", "--set", "ibims1", "--keep-maps", "--limit", "1")
+    dvbench("eval", "--model", "constant-2m", "--set", "ibims1")
+    heights = []
+    for index, record in enumerate(record_ids(rooms)):
+        out = tmp_path / f"{index}.png"
+        done = dvbench("view", record, "--prediction", "constant-2m", "--out", out)
+        assert done.code == 0, done.text
+        with Image.open(out) as picture:
+            heights.append(picture.height)
+    assert heights[0] > heights[1]

@@ -2,9 +2,16 @@ import numpy as np
 import pytest
 
 from depthvlm_bench.conventions import pixel_index
-from depthvlm_bench.viz.colour import INVALID_RGB, scale_of
+from depthvlm_bench.viz.colour import INVALID_RGB, RatioScale, scale_of
 from depthvlm_bench.viz.marks import HIT_RGB, LEGEND_HEIGHT_PX, MISS_RGB, Mark, draw_marks, legend
-from depthvlm_bench.viz.overlay import depth_picture, disc_radius_px, overlay_picture, paint, resized
+from depthvlm_bench.viz.overlay import (
+    depth_picture,
+    disc_radius_px,
+    error_picture,
+    overlay_picture,
+    paint,
+    resized,
+)
 from depthvlm_bench.viz.shown import shown_of
 
 BLACK = np.zeros((8, 10, 3), np.uint8)
@@ -88,3 +95,25 @@ def test_the_legend_has_the_stated_size_and_the_ends_colours():
     row = np.asarray(strip)[12]
     assert (row == scale.ramp.table[0]).all(axis=1).any()
     assert (row == scale.ramp.table[-1]).all(axis=1).any()
+
+
+@pytest.mark.parametrize("factor", [0.5, 1.0, 1.1])
+def test_the_error_of_a_grid_is_one_colour_where_there_is_truth_and_grey_elsewhere(grid_shown, factor):
+    size = (90, 70)
+    truth_m = grid_shown.grid_at(size)
+    drawn = error_picture(grid_shown, np.nan_to_num(truth_m, nan=3.0) * factor)
+    known = np.isfinite(truth_m)
+    assert known.any()
+    assert (drawn[known] == RatioScale().colours(factor)).all()
+    assert (drawn[~known] == INVALID_RGB).all()
+
+
+def test_the_error_of_points_is_drawn_at_the_points(lidar_shown):
+    size = lidar_shown.picture.size
+    far = error_picture(lidar_shown, np.full(size[::-1], 1e6))
+    near = error_picture(lidar_shown, np.full(size[::-1], 1e-6))
+    u, v, _ = lidar_shown.points_at(size)
+    at = pixel_index(v), pixel_index(u)
+    assert (far[at] == RatioScale().colours(1e6)).all()
+    assert (near[at] == RatioScale().colours(1e-6)).all()
+    assert (far == near).all(axis=2).mean() > 0.5

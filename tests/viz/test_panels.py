@@ -1,6 +1,8 @@
 import numpy as np
 import pytest
 
+from depthvlm_bench.predict.contracts import DenseMap
+from depthvlm_bench.records.codec import record_grid
 from depthvlm_bench.viz.colour import scale_of
 from depthvlm_bench.viz.overlay import depth_picture, resized
 from depthvlm_bench.viz.panels import (
@@ -14,6 +16,7 @@ from depthvlm_bench.viz.panels import (
 )
 from depthvlm_bench.viz.panels import tile_size as size_of
 from depthvlm_bench.viz.sheet import contact_sheet, sheet_size
+from depthvlm_bench.viz.shown import ShownMap, shown_of
 
 
 @pytest.mark.parametrize("kind", ["grid_shown", "lidar_shown", "predicted"])
@@ -62,3 +65,17 @@ def test_a_record_whose_depth_is_all_invalid_is_drawn(grid_row):
 
     shown = shown_of({**grid_row, "valid_min": 1e6, "valid_max": 2e6})
     assert record_panel(shown).size == panel_size(shown.picture.size, predicted=False)
+
+
+@pytest.mark.parametrize("kind", ["grid_row", "lidar_row"])
+def test_a_kept_map_adds_a_row(kind, request):
+    row = request.getfixturevalue(kind)
+    predicted = ShownMap.of(DenseMap(np.full((3, 4), 2.0, np.float32)), record_grid(row))
+    shown = shown_of(row, [2.0] * len(row["points"]), predicted)
+    panel = record_panel(shown, "some-model")
+    assert panel.size == panel_size(shown.picture.size, predicted=True, dense=True)
+    assert panel.height > panel_size(shown.picture.size, predicted=True)[1]
+    width, height = size_of(shown.picture.size)
+    top = HEAD_PX + 2 * (TITLE_PX + height + GAP_PX) + TITLE_PX
+    tile = np.asarray(panel)[top : top + height, GAP_PX : GAP_PX + width]
+    assert (tile == scale_of(shown.depth_m).colours(2.0)).all()

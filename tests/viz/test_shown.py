@@ -2,7 +2,11 @@ import numpy as np
 import pytest
 
 from depthvlm_bench.conventions import pixel_index
+from depthvlm_bench.geometry.grids import native_grid
+from depthvlm_bench.predict.contracts import DenseMap
+from depthvlm_bench.records.codec import record_grid
 from depthvlm_bench.records.reader import depth_of, view_of
+from depthvlm_bench.viz.shown import ShownMap, shown_of
 
 
 def test_points_lie_where_the_record_says(grid_row, grid_shown):
@@ -53,3 +57,30 @@ def test_hits_are_strict_and_no_answer_is_a_miss(predicted):
     assert hits.tolist() == [False, False] + [True] * (len(hits) - 2)
     assert np.isnan(predicted.asked.ratio[1])
     assert predicted.asked.ratio[2] == pytest.approx(1.1)
+
+
+@pytest.mark.parametrize(
+    "grid_of", [record_grid, lambda row: native_grid(row["source_width"], row["source_height"])]
+)
+def test_a_map_is_drawn_where_its_picture_lies(grid_row, grid_of):
+    """A ramp over the source picture, given on the canonical or the native one, is the same when drawn."""
+    grid = grid_of(grid_row)
+    u_src, _ = grid.view_from_source.inverse().apply(np.arange(grid.width), np.zeros(grid.width))
+    ramp = np.tile(u_src + 100, (grid.height, 1)).astype(np.float32)
+    shown = shown_of(grid_row, predicted=ShownMap.of(DenseMap(ramp), grid))
+    drawn = shown.prediction_at(shown.picture.size)
+    assert drawn.shape == shown.picture.size[::-1]
+    width = shown.picture.size[0]
+    expected, _ = shown.picture_from_source.inverse().apply(np.arange(width), np.zeros(width))
+    step = abs(expected[1] - expected[0])
+    np.testing.assert_allclose(drawn[5], expected + 100, atol=max(step, 1.0))
+
+
+def test_what_is_no_depth_is_not_drawn_and_without_a_map_there_is_none(grid_row, grid_shown):
+    grid = record_grid(grid_row)
+    odd = np.array([[0.0, -1.0], [np.inf, 2.0]], np.float32)
+    drawn = shown_of(grid_row, predicted=ShownMap.of(DenseMap(odd, resize="nearest"), grid))
+    values = drawn.prediction_at((8, 6))
+    assert set(values[np.isfinite(values)].tolist()) == {2.0}
+    assert np.isnan(values).mean() == 0.75
+    assert grid_shown.prediction_at((8, 6)) is None

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,8 @@ from depthvlm_bench.predict.outside.declared import Declaration
 from depthvlm_bench.records.pictures import decode_depth_png
 
 Raw = npt.NDArray[Any]
+Resize = Literal["bilinear", "nearest"]
+RESIZE_RULES: tuple[Resize, ...] = ("bilinear", "nearest")
 ARRAY_NAMES = ("depth", "pred", "depth_m")
 EXR_CHANNELS = ("Z", "Y", "depth", "V", "R")
 PFM_HEADER = re.compile(rb"(P[Ff])\s+(\d+)\s+(\d+)\s+([-+0-9.eE]+)[ \t\r]*\n")
@@ -33,10 +35,12 @@ class StoredMap:
     Attributes:
         depth_m: (h, w) float32, along z or the ray as declared, NaN where the file holds 0 or NaN.
         said: what the file itself says: its form and the type of its values.
+        resize: the rule that a map kept by `dvbench eval --keep-maps` says; None: any other.
     """
 
     depth_m: npt.NDArray[np.float32]
     said: str
+    resize: Resize | None = None
 
 
 def read_map(path: Path, declaration: Declaration) -> StoredMap:
@@ -49,6 +53,7 @@ def read_map(path: Path, declaration: Declaration) -> StoredMap:
     """
     try:
         raw, form = READERS[path.suffix.lower()](path)
+        resize = _own_resize(path)
     except READING_ERRORS as error:
         why = getattr(error, "strerror", None) or getattr(error, "detail", None) or str(error)
         raise CheckError("a depth map cannot be read", where=path, why=why or type(error).__name__) from error
@@ -62,7 +67,7 @@ def read_map(path: Path, declaration: Declaration) -> StoredMap:
         )
     if raw.dtype.kind not in "fiu":
         raise CheckError("a depth map must hold real numbers", where=path, why=f"it holds {raw.dtype}")
-    return StoredMap(_to_metres(raw, path, declaration), said)
+    return StoredMap(_to_metres(raw, path, declaration), said, resize)
 
 
 def _to_metres(raw: Raw, path: Path, declaration: Declaration) -> npt.NDArray[np.float32]:
@@ -93,7 +98,22 @@ def _read_npz(path: Path) -> tuple[Raw, str]:
                 where=path,
                 why=f"it holds {', '.join(names) or 'none'}",
             )
+        if "crop" in names:
+            raise CheckError(
+                "a map of a part of the picture cannot be scored from its file",
+                where=path,
+                why=f"it has a crop: {arrays['crop'].tolist()}",
+                next_step="save it filled up with NaN, without `crop`",
+            )
         return np.asarray(arrays[chosen[0]]), f"npz {chosen[0]}"
+
+
+def _own_resize(path: Path) -> Resize | None:
+    if path.suffix.lower() != ".npz":
+        return None
+    with np.load(path, allow_pickle=False) as arrays:
+        said = str(arrays["resize"]) if "resize" in arrays.files else ""
+    return next((rule for rule in RESIZE_RULES if said == rule), None)
 
 
 def _read_png(path: Path) -> tuple[Raw, str]:

@@ -76,11 +76,12 @@ class MapsPredictor:
 
     def _map(self, view: View) -> DenseMap:
         path = self.files[view.id]
-        depth_m = read_map(path, self.declaration).depth_m
+        stored = read_map(path, self.declaration)
+        depth_m = stored.depth_m
         if not (np.isfinite(depth_m) & (depth_m > 0)).any():
             self.on_empty(path)
         depth_m = z_depth(depth_m, self.declaration, view.camera, view.id)
-        return DenseMap(depth_m, resize=self.declaration.resize)
+        return DenseMap(depth_m, resize=stored.resize or self.declaration.resize)
 
 
 @dataclass(frozen=True)
