@@ -103,6 +103,25 @@ def test_what_is_no_answer_is_a_miss_of_an_asked_point(score, value):
     assert result.counts.outcomes == {"nonfinite": 1, "ok": 6}
 
 
+def test_the_parse_rate_is_of_point_models_and_counts_numbers_of_any_sign(score):
+    said = {"a": [(2.0, "ok"), (-1.0, "nonpositive"), (None, "unparsed"), (None, "refused")]}
+    metrics = score(ALL | said | {"c": ok(1.0)}, model=card("point", name="hand")).result.metrics
+    assert metrics["parse_rate"] == pytest.approx(4 / 7)
+
+
+def test_depth_maps_have_no_parse_rate(score):
+    assert "parse_rate" not in score(ALL).result.metrics
+
+
+def test_tags_that_differ_within_a_set_have_their_own_means(score):
+    """Shares 2/4, 1/1 (night) and 0/2 (outdoor); every image is real, which says nothing of its own."""
+    by_tag = {name: value for name, value in score(ALL).result.metrics.items() if "_m" not in name}
+    assert by_tag["delta1_environment_indoor"] == 0.75
+    assert by_tag["delta1_environment_outdoor"] == 0.0
+    assert by_tag["delta1_light_night"] == 1.0
+    assert not [name for name in by_tag if name.startswith(("delta1_real", "delta1_view"))]
+
+
 def test_a_point_without_a_row_is_a_miss_and_called_absent(score):
     result = score(ALL | {"a": ok(2.0, 2.1)}).result
     assert result.scores["delta1"].value == 0.5
