@@ -5,6 +5,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+from drawn_points import ANSWERS, DEPTHS, NO_ANSWERS, POINTS, columns
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
@@ -16,15 +17,6 @@ from depthvlm_bench.scoring.statistics import (
     mean_over_images,
     per_image_metrics,
 )
-
-NO_ANSWERS = (math.nan, 0.0, -0.0, -1.0, -2.5, math.inf, -math.inf)
-DEPTHS = st.floats(0.01, 200.0)
-ANSWERS = st.one_of(st.floats(0.001, 500.0), st.sampled_from(NO_ANSWERS))
-POINTS = st.lists(st.tuples(ANSWERS, DEPTHS), min_size=1, max_size=25)
-
-
-def columns(points):
-    return np.array(points, dtype=np.float64).reshape(-1, 2).T
 
 
 def float32_neighbours(truth):

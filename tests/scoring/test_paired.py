@@ -386,7 +386,7 @@ class TestPower:
         design = Design(50, 20, 0.7, 0.0, 0.9)
         assert design.gap_error(1e-12) == pytest.approx(np.sqrt(2 * 0.7 * 0.3 / 1000))
 
-    def test_the_half_widths_of_the_sheet(self):
+    def test_the_golden_half_widths(self):
         """`halfwidth95_formula` of 60 designs; the golden numbers."""
         if not GOLDEN.is_file():
             pytest.skip("the golden numbers are not part of a checkout")
@@ -398,7 +398,7 @@ class TestPower:
             assert told == pytest.approx(case["halfwidth95_formula"], abs=6e-5), case
             assert told == pytest.approx(case["halfwidth95_sim"], abs=0.0032), case
 
-    def test_the_wrong_orders_of_the_sheet(self):
+    def test_the_golden_shares_of_wrong_orders(self):
         """Section 5.3, few repetitions each; its copula of 0.7 is a correlation of 0.62 of Beta rates."""
         if not GOLDEN.is_file():
             pytest.skip("the golden numbers are not part of a checkout")
