@@ -5,6 +5,9 @@ from collections.abc import Iterable
 from enum import IntEnum
 from typing import Literal, get_args
 
+# Names that an error lists where none is near: those of every dataset, not of every published model.
+NAMES_SHOWN = 20
+
 
 class ExitCode(IntEnum):
     """What a command's exit status says."""
@@ -93,5 +96,7 @@ def unknown_name(kind: str, name: str, known: Iterable[str], *, next_step: str =
     """The error for a name that is not registered, with the nearest known name as a hint."""
     names = sorted(known)
     close = difflib.get_close_matches(name, names, n=1)
-    hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(names) or 'none'}"
+    more = f", and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
+    known = ", ".join(names[:NAMES_SHOWN]) + more or "none"
+    hint = f"did you mean {close[0]!r}?" if close else f"known: {known}"
     return UsageError(f"unknown {kind} {name!r}", why=hint, next_step=next_step)

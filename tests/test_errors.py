@@ -44,6 +44,8 @@ def test_a_near_name_is_offered():
 def test_where_no_name_is_near_all_are_listed():
     assert "known: a, b" in str(unknown_name("model", "zzzzzz", ["b", "a"]))
     assert "known: none" in str(unknown_name("model", "zzzzzz", []))
+    many = str(unknown_name("model", "zzzzzz", [f"m{number:02}" for number in range(23)]))
+    assert many.endswith("m18, m19, and 3 more")
 
 
 def test_a_frame_error_keeps_its_reason_and_one_line_of_detail():

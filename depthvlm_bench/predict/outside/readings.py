@@ -158,6 +158,20 @@ OTHER_READINGS = (
         lambda sample: (1 - sample.x, 1 - sample.y),
     ),
     Reading(
+        "turned left",
+        "maps are turned by 90 degrees to the left",
+        "turned back to the right",
+        "save numpy.rot90(depth, -1)",
+        lambda sample: (sample.y, 1 - sample.x),
+    ),
+    Reading(
+        "turned right",
+        "maps are turned by 90 degrees to the right",
+        "turned back to the left",
+        "save numpy.rot90(depth)",
+        lambda sample: (1 - sample.y, sample.x),
+    ),
+    Reading(
         "inverse",
         "disparity (inverse depth) is given for depth",
         "as one over the value",

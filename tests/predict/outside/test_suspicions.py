@@ -139,6 +139,8 @@ FAULTS = {
     "flipped left to right": lambda m, t: m[:, ::-1],
     "upside down": lambda m, t: m[::-1],
     "turned by 180": lambda m, t: m[::-1, ::-1],
+    "turned by 90 degrees to the left": lambda m, t: np.rot90(m),
+    "turned by 90 degrees to the right": lambda m, t: np.rot90(m, -1),
     "disparity": lambda m, t: 1 / m,
     "disparity (inverse depth)": lambda m, t: 100 / m + 7,
 }
