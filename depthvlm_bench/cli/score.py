@@ -18,6 +18,7 @@ from depthvlm_bench.cli.common import (
 )
 
 if TYPE_CHECKING:
+    from depthvlm_bench.predict.store import RunStore
     from depthvlm_bench.scoring.outside import OutsideScore
 
 EXAMPLES = (
@@ -171,9 +172,8 @@ def _score_runs(
     from dataclasses import asdict
 
     from depthvlm_bench.cli.eval import print_results
-    from depthvlm_bench.errors import DataMissingError, DvbenchError, PartialError, UsageError, unknown_name
+    from depthvlm_bench.errors import DvbenchError, PartialError, UsageError
     from depthvlm_bench.predict.outside.model import outside_run
-    from depthvlm_bench.predict.store import find_runs
     from depthvlm_bench.records.reader import RecordSet
     from depthvlm_bench.registry import load_model
     from depthvlm_bench.results.schema import Result
@@ -181,29 +181,7 @@ def _score_runs(
     from depthvlm_bench.scoring.protocol import load_protocol
 
     protocol = load_protocol(protocol_name)
-    there = find_runs(folder / "runs")
-    for kind, asked, known in (
-        ("run on set", set_names, {run.spec.set_name for run in there}),
-        ("run of model", names, {run.spec.model for run in there}),
-    ):
-        for name in asked:
-            if there and name not in known:
-                hint = unknown_name(kind, name, known)
-                raise DataMissingError(
-                    f"no run to score: {hint.what}",
-                    where=folder / "runs",
-                    why=hint.why,
-                    next_step="dvbench eval --model NAME",
-                )
-    runs = [
-        run
-        for run in there
-        if (not set_names or run.spec.set_name in set_names) and (not names or run.spec.model in names)
-    ]
-    if not runs:
-        raise DataMissingError(
-            "no run to score", where=folder / "runs", next_step="dvbench eval --model NAME"
-        )
+    runs = _chosen_runs(folder / "runs", set_names, names)
     scored: list[Result] = []
     faults: list[DvbenchError] = []
     for run in runs:
@@ -228,3 +206,26 @@ def _score_runs(
         raise PartialError(f"{len(faults)} of {len(runs)} runs could not be scored", why="named above")
     if not scored:
         raise UsageError("there was nothing to score", why=f"--where {where!r} selects no image of any set")
+
+
+def _chosen_runs(folder: Path, set_names: tuple[str, ...], models: tuple[str, ...]) -> "list[RunStore]":
+    """The runs of the named sets and models, all if none is named; DataMissingError where there are none."""
+    from depthvlm_bench.errors import DataMissingError, unknown_name
+    from depthvlm_bench.predict.store import find_runs
+
+    next_step = "dvbench eval --model NAME"
+    there = find_runs(folder)
+    for kind, asked, known in (
+        ("run on set", set_names, {run.spec.set_name for run in there}),
+        ("run of model", models, {run.spec.model for run in there}),
+    ):
+        for name in asked:
+            if there and name not in known:
+                hint = unknown_name(kind, name, known)
+                what = f"no run to score: {hint.what}"
+                raise DataMissingError(what, where=folder, why=hint.why, next_step=next_step)
+    runs = [run for run in there if not set_names or run.spec.set_name in set_names]
+    runs = [run for run in runs if not models or run.spec.model in models]
+    if not runs:
+        raise DataMissingError("no run to score", where=folder, next_step=next_step)
+    return runs
