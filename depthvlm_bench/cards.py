@@ -1,5 +1,6 @@
 """Dataset cards: what is known of a dataset before a single file of it is read."""
 
+import json
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from importlib.resources import files
@@ -65,11 +66,14 @@ class DatasetCard:
     Attributes:
         splits: role -> source splits in order of preference; the first present one is taken.
         images, points_per_image: the size of the full evaluation set.
+        points_total: points of the full set where it is not images x points_per_image; the images of lowest
+            hash in the official list (manifests/splits/NAME.json) have one more.
         grouping: what the image budget is balanced over.
         valid_min_m, valid_max_m: inclusive range for points and scoring, never applied to what is stored.
         near_m: LiDAR points nearer than this are returns from the rig itself.
         depth_scale: stored integer units per metre.
         max_canonical_edge: longer canonical sides are centre-cropped to this; null: never.
+        compat_dataset: the dataset whose frames the paper's list of this one is made of; null: its own.
         paper_constant_2m: delta1 of the constant 2.0 m in the paper's table, a fingerprint of the data.
         size, tree: how large the download is and what it must look like on disk.
     """
@@ -92,8 +96,10 @@ class DatasetCard:
     cameras: tuple[str, ...] = ()
     images: int | None = None
     points_per_image: int | None = None
+    points_total: int | None = None
     near_m: float = 0.05
     max_canonical_edge: int | None = None
+    compat_dataset: str | None = None
     paper_constant_2m: float | None = None
     source_split_images: dict[str, int] = field(default_factory=dict)
     tags: Tags = field(default_factory=Tags)
@@ -107,6 +113,14 @@ class DatasetCard:
     def roles(self) -> tuple[Role, ...]:
         """The roles the dataset has, in the order of the card."""
         return tuple(self.splits)
+
+
+@cache
+def official_names(dataset: str) -> dict[str, list[str]]:
+    """Official lists of a dataset by split, from manifests/splits/NAME.json: scenes, or frames."""
+    text = (files("depthvlm_bench.manifests") / "splits" / f"{dataset}.json").read_text(encoding="utf-8")
+    lists: dict[str, list[str]] = json.loads(text)
+    return lists
 
 
 @cache

@@ -52,8 +52,15 @@ def load_toml(cls: type[T], path: Path | Traversable) -> T:
     return from_mapping(cls, mapping, path.name)
 
 
-def parse_options(cls: type[T], pairs: Sequence[str], where: str) -> T:
-    """Build an options dataclass from KEY=VALUE strings, converting each value to its field's type."""
+def parse_options(cls: type[T], pairs: Sequence[str], where: str, *, defaults: T | None = None) -> T:
+    """Build an options dataclass from KEY=VALUE strings, converting each value to its field's type.
+
+    Args:
+        cls: the dataclass.
+        pairs: what the user typed.
+        where: named in errors.
+        defaults: values of the fields that no pair names; None: those of the class.
+    """
     mapping: dict[str, Any] = {}
     hints = get_type_hints(cls)
     for pair in pairs:
@@ -64,7 +71,8 @@ def parse_options(cls: type[T], pairs: Sequence[str], where: str) -> T:
         if name in mapping:
             raise UsageError(f"option {name!r} is given twice", where=where)
         mapping[name] = _from_text(hints.get(name, str), text.strip(), f"{where}: {name}")
-    return from_mapping(cls, mapping, where)
+    rest = vars(defaults) if defaults is not None else {}
+    return from_mapping(cls, {**rest, **mapping}, where)
 
 
 def _from_text(hint: Any, text: str, where: str) -> Any:  # noqa: ANN401

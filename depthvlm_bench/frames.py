@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, Literal, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -18,10 +18,15 @@ from depthvlm_bench.conventions import FLAG_OCCLUSION_SUSPECT, UINT16_MAX, BoolA
 from depthvlm_bench.errors import FrameError, SkipReason
 from depthvlm_bench.geometry.camera import PinholeCamera
 from depthvlm_bench.geometry.grids import PixelAffine
+from depthvlm_bench.geometry.lens import Lens, undo_lens
 from depthvlm_bench.geometry.lidar import Projection, occlusion_suspects
 
 UInt16Array = npt.NDArray[np.uint16]
 UInt8Array = npt.NDArray[np.uint8]
+Float32Array = npt.NDArray[np.float32]
+
+# Ray kinds are what the paper's scripts made of two datasets; only compat sets may hold them.
+DepthKind = Literal["z", "ray", "ray_homogeneous"]
 
 # What Pillow raises for a file that is no picture, or a broken or absurdly large one.
 PICTURE_ERRORS = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
@@ -130,21 +135,24 @@ class DepthGrid:
     """Depth on its own raster.
 
     Attributes:
-        values: (h, w) uint16, 0 = invalid, official masks and invalid codes already applied.
+        values: (h, w) uint16, 0 = invalid, official masks and invalid codes already applied; float32 only in
+            compat sets of float sources, whose truth must not be quantised.
         depth_scale: units a metre; depth in metres is values / depth_scale.
         source_from_depth: depth pixel -> source picture coordinates.
         source_png: PNG bytes that decode to exactly `values`, or None where there are none.
     """
 
-    values: UInt16Array
+    values: UInt16Array | Float32Array
     depth_scale: float
     source_from_depth: PixelAffine
     source_png: bytes | None = None
 
     def __post_init__(self) -> None:
-        """Refuse anything but a uint16 raster (ValueError)."""
-        if self.values.ndim != 2 or self.values.dtype != np.uint16:
-            raise ValueError(f"expected (h, w) uint16, got {self.values.shape} {self.values.dtype}")
+        """Refuse anything but a uint16 or float32 raster (ValueError)."""
+        if self.values.ndim != 2 or self.values.dtype not in (np.uint16, np.float32):
+            raise ValueError(
+                f"expected (h, w) uint16 or float32, got {self.values.shape} {self.values.dtype}"
+            )
 
     @classmethod
     def from_metres(cls, depth_m: npt.ArrayLike, depth_scale: float, source_from_depth: PixelAffine) -> Self:
@@ -238,6 +246,8 @@ class Frame:
         extra: small JSON kept in the record (times, dt, ego shift, masks applied).
         canonical_size: (width, height) that a published list gives its canonical picture; None: from fx.
         unmasked: (h, w) uint16 depth before the official masks, if any; the paper reads its truth there.
+        lens: the lens of `picture`, undone in `source_picture`; None where the picture is a pinhole's.
+        depth_kind: what `depth` measures.
     """
 
     ref: FrameRef
@@ -248,6 +258,12 @@ class Frame:
     extra: Mapping[str, Any] = field(default_factory=dict)
     canonical_size: tuple[int, int] | None = None
     unmasked: UInt16Array | None = None
+    lens: Lens | None = None
+    depth_kind: DepthKind = "z"
+
+    def source_picture(self) -> Image.Image:
+        """RGB pixels of the source frame, the lens undone; FrameError `unreadable` if the file is broken."""
+        return undistorted(self.picture.decode(), self.camera, self.lens)
 
     def __post_init__(self) -> None:
         """Refuse a camera that is not the picture's (size_mismatch) or is no camera (bad_intrinsics)."""
@@ -259,6 +275,11 @@ class Frame:
             )
         if not _is_plausible(self.camera):
             raise FrameError("bad_intrinsics", f"{self.picture.path}: no camera has {self.camera}")
+
+
+def undistorted(picture: Image.Image, camera: PinholeCamera, lens: Lens | None) -> Image.Image:
+    """The source frame of a decoded picture: itself, or warped once where it has a lens."""
+    return picture if lens is None else Image.fromarray(undo_lens(np.asarray(picture), camera, lens))
 
 
 def _is_plausible(camera: PinholeCamera) -> bool:
@@ -323,12 +344,15 @@ class Converter:
         open: (root, options) -> Source; raises DataMissingError where the tree is not one of this dataset.
         options_type: frozen dataclass of the reader's own options, hashed into the receipts.
         version: raised whenever the same raw tree yields other records.
+        compat: options under which frames are made as the paper's scripts made them, faults included; None:
+            as by default.
     """
 
     card: DatasetCard
     open: Callable[[Path, Any], Source]
     options_type: type = NoOptions
     version: int = 1
+    compat: Any = None
 
 
 def locator_json(ref: FrameRef) -> str:

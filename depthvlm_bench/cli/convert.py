@@ -98,7 +98,12 @@ def command(
         root=root,
         data=out or workspace / "data",
         role="train" if split == "train" else "eval",
-        options=parse_options(converter.options_type, pairs, f"-o of {dataset}"),
+        options=parse_options(
+            converter.options_type,
+            pairs,
+            f"-o of {dataset}",
+            defaults=converter.compat if sampling == "compat" else None,
+        ),
         source_split=source_split,
         allow_overlap=allow_overlap,
         limit=limit,
@@ -141,6 +146,8 @@ def print_summary(summary: "ConvertSummary") -> None:
         click.echo(f"  left out: {reasons_text(summary.skips)}")
     if summary.replaced or summary.dropped:
         click.echo(f"  images replaced: {summary.replaced}, dropped without a substitute: {summary.dropped}")
+    if summary.area_without_truth is not None:
+        click.echo(f"  picture area without ground truth: {summary.area_without_truth:.1%}")
     if settings.set_kind == "overlap":
         click.echo("  made from a training split: marked `overlap`, shown unranked")
     elif settings.set_kind != "strict":

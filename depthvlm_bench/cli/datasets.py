@@ -45,7 +45,7 @@ def _print_table(cards: "list[DatasetCard]") -> None:
     for header in ("dataset", "title", "kind", "splits", "images x points", "licence", "login"):
         table.add_column(header)
     for card in cards:
-        size = f"{card.images} x {card.points_per_image}" if card.images else "-"
+        size = _evaluation(card) if "eval" in card.roles else "-"
         login = "yes" if card.licence.login else "no"
         table.add_row(card.name, card.title, card.kind, ", ".join(card.roles), size, card.licence.id, login)
     console().print(table)
@@ -59,8 +59,8 @@ def _print_card(card: "DatasetCard") -> None:
         "licence": f"{card.licence.id}, {card.licence.url}",
         "publish": f"pixels {_yes(card.licence.pixels)}, annotations {_yes(card.licence.annotations)}",
         "splits": "; ".join(f"{role} from {' | '.join(sources)}" for role, sources in card.splits.items()),
-        "evaluation": f"{card.images} images x {card.points_per_image} points"
-        if card.images
+        "evaluation": _evaluation(card, " images", " points")
+        if "eval" in card.roles
         else "not an evaluation set",
         "depth": f"{card.depth}, {card.depth_kind}-depth, valid {card.valid_min_m}-{card.valid_max_m} m",
         "cite": card.citation,
@@ -70,6 +70,12 @@ def _print_card(card: "DatasetCard") -> None:
     click.echo("tree")
     for line in card.tree.strip("\n").splitlines():
         click.echo(f"           {line}")
+
+
+def _evaluation(card: "DatasetCard", images: str = "", points: str = "") -> str:
+    """Images x points of the full evaluation set, '15-16' where some images have one more."""
+    most = f"-{(card.points_per_image or 0) + 1}" if card.points_total is not None else ""
+    return f"{card.images or 'all'}{images} x {card.points_per_image}{most}{points}"
 
 
 def _yes(value: bool) -> str:

@@ -1,6 +1,7 @@
 """The paper's published annotations as a source: a JSONL file over a folder of rgb/ and depth/."""
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -8,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from depthvlm_bench.cards import DatasetCard
-from depthvlm_bench.errors import CheckError, DataMissingError, FrameError
+from depthvlm_bench.convert.annotation_lines import read_lines
+from depthvlm_bench.errors import DataMissingError, FrameError
 from depthvlm_bench.frames import (
     Converter,
     DepthGrid,
@@ -23,18 +25,9 @@ from depthvlm_bench.frames import (
 from depthvlm_bench.geometry.camera import PinholeCamera
 from depthvlm_bench.geometry.grids import PixelAffine
 from depthvlm_bench.records.pictures import decode_depth_png
-from depthvlm_bench.sampling.compat import ListedPoints
+from depthvlm_bench.sampling.compat import ListedPoints, nearest_resize
 
 PUBLISHED = "published"
-NEEDED = (
-    "image",
-    "depth_path",
-    "original_rgb_size",
-    "original_fx",
-    "canonical_size",
-    "pixel_coords",
-    "depth",
-)
 MASKS = ("mask_valid_path", "mask_invalid_path", "mask_transp_path")
 DEFAULT_DEPTH_SCALE = 1000.0
 
@@ -62,33 +55,30 @@ class AnnotationSource:
 
     def scenes(self, source_split: str) -> Iterable[str]:
         """Scenes that the list names."""
-        return sorted({str(_scene(record)) for _, _, record in self._records()} - {""})
+        return sorted({_scene(record) for _, record in read_lines(self.annotations)} - {""})
 
     def index(self, split: Split) -> Iterator[FrameRef | Skip]:
         """One frame a line, in list order by its row."""
-        for row, line, record in self._records():
-            path = PurePosixPath(str(record["image"]))
-            scene, camera = str(_scene(record)), str(record.get("camera", ""))
-            locator = {"row": row, "line": line}
-            yield FrameRef(self.card.name, split, scene, camera, path.stem, row, scene, locator)
+        lines = list(read_lines(self.annotations))
+        names = _frame_names([record for _, record in lines])
+        for row, ((line, record), name) in enumerate(zip(lines, names, strict=True)):
+            scene, locator = _scene(record), {"row": row, "line": line}
+            yield FrameRef(self.card.name, split, scene, _camera(record), name, row, scene, locator)
 
     def read(self, ref: FrameRef) -> Frame:
         """Picture, a camera of which only fx is known, and the depth file as the paper's code reads it."""
         record = json.loads(ref.locator["line"])
         picture = Picture(*self._bytes(record["image"], "rgb", "missing_image"))
-        width, height = picture.size
-        fx_px = float(record["original_fx"])
-        try:
-            camera = PinholeCamera(width, height, fx_px, fx_px, (width - 1) / 2, (height - 1) / 2)
-        except ValueError as error:
-            raise FrameError("bad_intrinsics", f"{ref.id}: {error}") from error
+        _require_size(picture.path, picture.size, record["original_rgb_size"])
+        camera = _camera_of(ref, record)
         if record.get("depth_format"):
             raise FrameError("unreadable", f"{ref.id}: depth format {record['depth_format']} is not a PNG")
         encoded, path = self._bytes(record["depth_path"], "depth", "missing_depth")
         values = decode_depth_png(encoded, path)
+        _require_size(path, values.shape[::-1], record.get("original_depth_size"))
         masked = self._masked(record, values.shape)
         cleaned = np.where(masked, np.uint16(0), values)
-        source_from_depth = PixelAffine.resize((values.shape[1], values.shape[0]), (width, height))
+        source_from_depth = PixelAffine.resize((values.shape[1], values.shape[0]), picture.size)
         scale = float(record.get("depth_scale") or DEFAULT_DEPTH_SCALE)
         depth = DepthGrid(cleaned, scale, source_from_depth, None if masked.any() else encoded)
         wide, high = record["canonical_size"]
@@ -101,25 +91,6 @@ class AnnotationSource:
 
     def close(self) -> None:
         """Nothing is held open."""
-
-    def _records(self) -> Iterator[tuple[int, str, dict[str, Any]]]:
-        """(row, line, record) of each line; CheckError for a line that is no record of the paper's format."""
-        lines = self.annotations.read_text(encoding="utf-8").splitlines()
-        for row, line in enumerate(line for line in lines if line.strip()):
-            try:
-                record = json.loads(line)
-                missing = [name for name in NEEDED if name not in record]
-            except (ValueError, TypeError) as error:
-                raise CheckError(
-                    "a line is no JSON record", where=f"{self.annotations}:{row + 1}", why=str(error)
-                ) from error
-            if missing:
-                raise CheckError(
-                    "a line is no annotation of the paper's format",
-                    where=f"{self.annotations}:{row + 1}",
-                    why=f"it lacks {', '.join(missing)}",
-                )
-            yield row, line, record
 
     def _bytes(self, relative: str, folder: str, missing: Any) -> tuple[bytes, str]:  # noqa: ANN401 - SkipReason
         """A file of the list, in its folder as published or straight below the root."""
@@ -138,15 +109,47 @@ class AnnotationSource:
         masked = np.zeros(shape, dtype=bool)
         for name in (name for name in MASKS if record.get(name)):
             encoded, path = self._bytes(record[name], "depth", "missing_depth")
-            good = np.asarray(Picture(encoded, path).decode().convert("L")) > 0
-            if good.shape != shape:
-                raise FrameError("size_mismatch", f"{path} is {good.shape[::-1]}, depth {shape[::-1]}")
-            masked |= ~good
+            mask = np.asarray(Picture(encoded, path).decode().convert("L"))
+            masked |= nearest_resize(mask, shape[1], shape[0]) == 0
         return masked
 
 
 def _scene(record: Mapping[str, Any]) -> str:
     return str(record.get("scene_id") or record.get("scene") or "")
+
+
+def _camera(record: Mapping[str, Any]) -> str:
+    return str(record.get("camera") or "")
+
+
+def _frame_names(records: Sequence[Mapping[str, Any]]) -> list[str]:
+    """File stems; the path in full where a scene and camera would have one name twice, as in SUN RGB-D."""
+    paths = [PurePosixPath(record["image"].lstrip("/")).with_suffix("") for record in records]
+    keys = [(_scene(r), _camera(r), path.stem) for r, path in zip(records, paths, strict=True)]
+    times = Counter(keys)
+    return [
+        key[2] if times[key] == 1 else "_".join(path.parts) for key, path in zip(keys, paths, strict=True)
+    ]
+
+
+def _camera_of(ref: FrameRef, record: Mapping[str, Any]) -> PinholeCamera:
+    """The camera as far as a list tells: fx; fy is taken to equal it, and the centre to be the picture's."""
+    fx_px, (width, height) = record["original_fx"], record["original_rgb_size"]
+    if fx_px is None or record["canonical_size"] is None:
+        raise FrameError("missing_intrinsics", f"{ref.id}: the list has no focal length for it")
+    try:
+        return PinholeCamera(width, height, fx_px, fx_px, (width - 1) / 2, (height - 1) / 2)
+    except (TypeError, ValueError) as error:
+        raise FrameError("bad_intrinsics", f"{ref.id}: {error}") from error
+
+
+def _require_size(path: str, size: tuple[int, ...], listed: Sequence[int] | None) -> None:
+    """Points are scaled by the listed sizes: of a file with another size they would be other points."""
+    if listed is not None and list(size) != list(listed):
+        raise FrameError(
+            "size_mismatch",
+            f"{path} is {'x'.join(map(str, size))}, the list says {'x'.join(map(str, listed))}",
+        )
 
 
 def listed_points(ref: FrameRef) -> ListedPoints:

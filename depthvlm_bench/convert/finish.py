@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 
 from depthvlm_bench.cards import DatasetCard, Role
 from depthvlm_bench.convert.plan import Plan
+from depthvlm_bench.records.codec import AREA_WITHOUT_TRUTH
 from depthvlm_bench.records.files import reading, write_json
 from depthvlm_bench.records.receipts import ShardReceipt, count_reasons, merge_counts
 from depthvlm_bench.records.schema import POINTS_COLUMNS, POINTS_SCHEMA
@@ -57,9 +58,17 @@ def finish(folder: Path, plan: Plan, card: DatasetCard, receipts: Sequence[Shard
     if role == "eval":
         points = read_columns(folder, receipts, POINTS_COLUMNS).select(POINTS_SCHEMA.names)
         write_table(folder / f"points-{role}.parquet", points.cast(POINTS_SCHEMA))
-    _describe(folder, role, _split_entry(plan, card, receipts, manifest, digest))
+    area = mean_area_without_truth(folder, receipts) if role == "eval" else None
+    entry = _split_entry(plan, card, receipts, manifest, digest) | {AREA_WITHOUT_TRUTH: area}
+    _describe(folder, role, entry)
     write_json(success_path(folder, role), {"manifest_hash": digest, "shards": plan.shards})
     return digest
+
+
+def mean_area_without_truth(folder: Path, receipts: Sequence[ShardReceipt]) -> float:
+    """Share of the picture area without ground truth, mean over an evaluation split's images."""
+    extras = read_columns(folder, receipts, ["extra"])["extra"].to_pylist()
+    return round(sum(json.loads(extra)[AREA_WITHOUT_TRUTH] for extra in extras) / len(extras), 4)
 
 
 def _split_entry(

@@ -8,11 +8,12 @@ from depthvlm_bench.cards import DatasetCard
 from depthvlm_bench.convert.annotations import listed_points
 from depthvlm_bench.convert.plan import Plan, PlannedFrame, Points, cut, frame_boundary, index_frames
 from depthvlm_bench.convert.settings import SetSettings
-from depthvlm_bench.errors import FrameError, UsageError
+from depthvlm_bench.errors import DataMissingError, FrameError
 from depthvlm_bench.frames import DepthGrid, Frame, FrameRef, Skip, Source, scorable
 from depthvlm_bench.geometry.camera import inside
 from depthvlm_bench.progress import Progress
 from depthvlm_bench.records.codec import canonical_grid, listed_columns
+from depthvlm_bench.records.receipts import count_reasons, reasons_text
 from depthvlm_bench.sampling.compat import (
     Float32Array,
     ListedPoints,
@@ -37,17 +38,19 @@ def plan_published(source: Source, card: DatasetCard, settings: SetSettings, pro
                 frame.picture.decode()
                 frames.append(_planned(frame, listed_points(ref), card))
             advance(1)
+    if not frames:
+        raise DataMissingError(
+            f"{card.name}: no image of the list can be used",
+            why=f"{reasons_text(count_reasons(skips))}; the first: {skips[0].id}: {skips[0].detail}"
+            if skips
+            else "it has no line",
+            next_step="--root must be the folder that the list's pictures and depth lie in",
+        )
     return cut(settings, frames, source, card, skips, Pick(dropped=len(refs) - len(frames)))
 
 
 def plan_compat(source: Source, card: DatasetCard, settings: SetSettings, progress: Progress) -> Plan:
-    """The paper's selection of images and pixels, from a raw tree.
-
-    Raises:
-        UsageError: the dataset's depth is no raster; the paper's raster of it is not made here.
-    """
-    if card.depth != "grid":
-        raise UsageError(f"--sampling compat needs a depth raster, {card.name} has LiDAR points")
+    """The paper's selection of images and pixels, of frames read under the converter's compat options."""
     skips: list[Skip] = []
     refs = index_frames(source, settings.split, skips)
     budget, per_image = settings.images or len(refs), card.points_per_image or 0
@@ -59,15 +62,18 @@ def plan_compat(source: Source, card: DatasetCard, settings: SetSettings, progre
             if grouped
             else pick_uniform(len(refs), budget, usable)
         )
-    total = None if grouped else budget * per_image
+    total = None if grouped else card.points_total or budget * per_image
     counts = points_per_row(len(rows), per_image, total) if rows else []
     frames: list[PlannedFrame] = []
     for row, (index, count) in enumerate(zip(rows, counts, strict=True)):
         frame = source.read(refs[index])
         listed = draw_listed(_masked_depth_m(frame, card), row, count)
-        frames.append(_planned(frame, listed, card))
+        if listed.xy:
+            frames.append(_planned(frame, listed, card))
+        else:  # the paper's script leaves such a row out and keeps the numbers of the others
+            skips.append(Skip(refs[index].id, "no_valid_depth", "its masks leave no depth in range"))
     frames.sort(key=lambda planned: planned.ref.order_key)
-    return cut(settings, frames, source, card, skips, Pick(dropped=budget - len(rows)))
+    return cut(settings, frames, source, card, skips, Pick(dropped=budget - len(frames)))
 
 
 def _usable(

@@ -25,6 +25,7 @@ from depthvlm_bench.records.writer import write_table
 from depthvlm_bench.sampling.compat import ListedPoints
 from depthvlm_bench.sampling.draw import candidates, draw, draw_balanced, draw_keys
 from depthvlm_bench.sampling.pick import Pick, pick_images
+from depthvlm_bench.sampling.quota import points_asked
 
 MIN_LIDAR_CANDIDATES = 50
 SHARD_BYTES = 256 * 2**20
@@ -149,9 +150,7 @@ def plan_evaluation(source: Source, card: DatasetCard, settings: SetSettings, pr
     """Choose images, read each candidate to the end, replace what fails, and freeze the points."""
     skips: list[Skip] = []
     refs = index_frames(source, settings.split, skips)
-    count, budget = settings.points_per_image, settings.images
-    if count is None or budget is None:
-        raise ValueError(f"{card.name}: the card gives no number of images or points")
+    budget = settings.images or len(refs)
     drawn: dict[str, tuple[Points, Points]] = {}
     with progress.stage("choosing images", min(budget, len(refs)), "image") as advance:
 
@@ -159,6 +158,7 @@ def plan_evaluation(source: Source, card: DatasetCard, settings: SetSettings, pr
             with frame_boundary(ref.id, skips):
                 frame = source.read(ref)
                 frame.picture.decode()
+                count = points_asked(card, ref.scene, ref.frame)
                 drawn[ref.id] = draw_points(frame, card, count, settings.seed)
                 advance(1)
             return ref.id in drawn

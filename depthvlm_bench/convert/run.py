@@ -7,7 +7,13 @@ from typing import Any
 
 from depthvlm_bench.cards import DatasetCard, Role
 from depthvlm_bench.convert.annotations import PUBLISHED, annotation_converter
-from depthvlm_bench.convert.finish import finish, finished_hash, is_finished, success_path
+from depthvlm_bench.convert.finish import (
+    finish,
+    finished_hash,
+    is_finished,
+    mean_area_without_truth,
+    success_path,
+)
 from depthvlm_bench.convert.listed import plan_compat, plan_published
 from depthvlm_bench.convert.plan import (
     Plan,
@@ -96,6 +102,7 @@ class ConvertSummary:
     bytes: int
     manifest_hash: str
     differences: tuple[Difference, ...] = ()
+    area_without_truth: float | None = None
 
     @property
     def subset(self) -> bool:
@@ -115,6 +122,14 @@ def open_source(converter: Converter, root: Path, options: object = None) -> Sou
     return converter.open(root, options if options is not None else converter.options_type())
 
 
+def options_of(converter: Converter, request: ConvertRequest) -> object:
+    """The reader's options: the user's, else those of the sampling."""
+    if request.options is not None:
+        return request.options
+    compat = converter.compat if request.sampling == "compat" else None
+    return compat if compat is not None else converter.options_type()
+
+
 def resolve_split(converter: Converter, request: ConvertRequest, source: Source) -> ChosenSplit:
     """The split that the request means in this tree; it shares no scene with the other role's."""
     if request.manifest is not None and (request.role == "train" or request.limit is not None):
@@ -127,12 +142,27 @@ def resolve_split(converter: Converter, request: ConvertRequest, source: Source)
     chosen = choose_split(converter.card, source, *wanted, allow_overlap=request.allow_overlap)
     check_disjoint(converter.card, source, chosen)
     if request.sampling == "compat":
+        _require_compat(converter)
         if chosen.set_kind != "strict" or request.role == "train" or request.manifest is not None:
             raise UsageError(
                 "--sampling compat is for evaluation splits", why="no training split, overlap or manifest"
             )
         return replace(chosen, set_kind="compat", set_name=f"{converter.card.name}@compat")
     return chosen
+
+
+def _require_compat(converter: Converter) -> None:
+    card = converter.card
+    if card.compat_dataset is not None:
+        raise UsageError(
+            f"--sampling compat: the paper's {card.name} list is made of {card.compat_dataset} frames",
+            next_step=f"dvbench convert {card.compat_dataset} --sampling compat",
+        )
+    if card.depth == "points" and converter.compat is None:
+        raise UsageError(
+            f"--sampling compat needs a depth raster, {card.name} has LiDAR points",
+            why="its converter does not make the paper's raster of them",
+        )
 
 
 def plan_split(
@@ -145,7 +175,7 @@ def plan_split(
         converter,
         chosen.split,
         chosen.set_kind,
-        request.options if request.options is not None else converter.options_type(),
+        options_of(converter, request),
         limit=request.limit,
         keep_source_image=request.keep_source_image,
         manifest_hash=manifest_hash(manifest) if manifest else None,
@@ -180,7 +210,7 @@ def convert(converter: Converter, request: ConvertRequest, progress: Progress) -
     """
     if request.annotations is not None:
         converter = annotation_converter(converter.card, request.annotations)
-    source = open_source(converter, request.root, request.options)
+    source = open_source(converter, request.root, options_of(converter, request))
     try:
         chosen = resolve_split(converter, request, source)
         folder = set_folder(request.data, chosen.set_name)
@@ -236,6 +266,7 @@ def _write(
         bytes=sum(receipt.bytes for receipt in receipts),
         manifest_hash=digest,
         differences=differences(folder, receipts, pinned) if pinned else (),
+        area_without_truth=mean_area_without_truth(folder, receipts) if request.role == "eval" else None,
     )
 
 

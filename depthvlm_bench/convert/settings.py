@@ -30,7 +30,7 @@ class SetSettings:
 
     Attributes:
         images: budget of an evaluation split, or a limit on a training split; null: all.
-        points_per_image: null for training splits.
+        points_per_image: null for training splits; points_total: see DatasetCard.
         manifest_hash: the manifest a set is rebuilt from; null: freshly sampled.
         annotations_hash: SHA-256 of the published list a set follows; null: none.
     """
@@ -47,6 +47,7 @@ class SetSettings:
     keep_source_image: bool
     manifest_hash: str | None = None
     annotations_hash: str | None = None
+    points_total: int | None = None
     sampling: Sampling = "strict"
     seed: str = SEED
     prompt_id: str = DENSE_PROMPT
@@ -99,6 +100,7 @@ def make_settings(
         options=asdict(options),  # type: ignore[call-overload]  # a dataclass by the converter's contract
         images=min(n for n in (limit, budget) if n is not None) if (limit or budget) else None,
         points_per_image=card.points_per_image if evaluation else None,
+        points_total=card.points_total if evaluation else None,
         keep_source_image=keep_source_image,
         manifest_hash=manifest_hash,
         annotations_hash=annotations_hash,

@@ -11,9 +11,9 @@ from depthvlm_bench.conventions import FLAG_OCCLUSION_SUSPECT, FloatArray, IntAr
 from depthvlm_bench.convert.plan import PlannedFrame
 from depthvlm_bench.convert.settings import SetSettings
 from depthvlm_bench.errors import FrameError
-from depthvlm_bench.frames import Depth, DepthPoints
+from depthvlm_bench.frames import Depth, DepthPoints, undistorted
 from depthvlm_bench.geometry.camera import inside
-from depthvlm_bench.records.codec import decode_depth, decode_picture, record_grid, source_camera
+from depthvlm_bench.records.codec import decode_depth, decode_picture, record_grid, source_camera, source_lens
 from depthvlm_bench.records.pictures import pixels_sha256, render
 
 # Coordinates and ray factors are float64 results of the same formulas: this only forgives a maths library.
@@ -127,7 +127,8 @@ def _source_picture(row: Row) -> Iterator[Fault]:
         declared = (row["source_width"], row["source_height"])
         yield "source picture has another size than its record", f"{source.size} instead of {declared}"
     elif row["canonical_sha256"] is not None:
-        rendered = pixels_sha256(render(source, record_grid(row)))
+        undone = undistorted(source, source_camera(row), source_lens(row))
+        rendered = pixels_sha256(render(undone, record_grid(row)))
         if rendered != row["canonical_sha256"]:
             yield "canonical picture is not a fresh render of source_image", f"a render gives {rendered}"
 
@@ -162,11 +163,11 @@ def _depth_and_points(row: Row, planned: PlannedFrame, settings: SetSettings) ->
             if settings.sampling == "strict":
                 yield f"{name} are missing", "a strict set has both lists"
             continue
-        if settings.sampling == "strict" and len(row[name]) != settings.points_per_image:
-            yield (
-                f"{name} are too few or too many",
-                f"{len(row[name])} instead of {settings.points_per_image}",
-            )
+        least = settings.points_per_image or 0
+        allowed = (least, least + 1) if settings.points_total is not None else (least,)
+        if settings.sampling == "strict" and len(row[name]) not in allowed:
+            wanted = " or ".join(map(str, allowed))
+            yield f"{name} are too few or too many", f"{len(row[name])} instead of {wanted}"
         for what, why in _points(row, row[name], depth):
             yield f"{name}: {what}", why
 

@@ -13,12 +13,14 @@ from PIL import Image
 from depthvlm_bench.cards import DatasetCard
 from depthvlm_bench.conventions import IntArray
 from depthvlm_bench.errors import FrameError
-from depthvlm_bench.frames import PICTURE_ERRORS, Depth, DepthGrid, DepthPoints, Frame
+from depthvlm_bench.frames import PICTURE_ERRORS, Depth, DepthGrid, DepthPoints, Frame, undistorted
 from depthvlm_bench.geometry.camera import PinholeCamera
 from depthvlm_bench.geometry.grids import PixelAffine, ViewGrid, cropped_grid, focal_grid
+from depthvlm_bench.geometry.lens import Lens
 from depthvlm_bench.records.pictures import (
-    decode_depth_png,
+    decode_depth_raster,
     encode_depth_png,
+    encode_depth_tiff,
     encode_jpeg,
     encode_png,
     pixels_sha256,
@@ -27,7 +29,11 @@ from depthvlm_bench.records.pictures import (
 from depthvlm_bench.records.prompts import load_prompt
 from depthvlm_bench.records.schema import COLUMNS
 from depthvlm_bench.sampling.compat import ListedPoints, canonical_xy, in_range, nearest_resize, truth_at
+from depthvlm_bench.sampling.coverage import area_without_truth
 from depthvlm_bench.sampling.draw import Candidates
+
+# Key of a record's extra: share of the canonical picture in which no depth can be asked.
+AREA_WITHOUT_TRUTH = "area_without_truth"
 
 Row = dict[str, Any]
 
@@ -73,7 +79,9 @@ def encode_record(
     """
     grid = canonical_grid(frame, spec.card)
     row: Row = dict.fromkeys(name for name, _ in COLUMNS)
-    row |= _identity(frame, spec) | _picture(frame, grid, spec) | _depth(frame.depth, spec.card)
+    row |= _identity(frame, spec) | _picture(frame, grid, spec) | _depth(frame, spec.card)
+    if frame.ref.split.role == "eval":
+        row |= {"extra": json.dumps(_measured(frame, grid, spec.card), sort_keys=True)}
     prompt = load_prompt(spec.prompt_id)
     row |= {"prompt_id": prompt.id, "messages": prompt.messages(), "answer": prompt.answer}
     row |= {"points": points, "points_balanced": points_balanced}
@@ -100,6 +108,12 @@ def _identity(frame: Frame, spec: RecordSpec) -> Row:
     }
 
 
+def _measured(frame: Frame, grid: ViewGrid, card: DatasetCard) -> Row:
+    """The frame's extra, and how much of its picture no depth can be asked of."""
+    share = area_without_truth(frame.depth, grid, card.valid_min_m, card.valid_max_m)
+    return {**frame.extra, AREA_WITHOUT_TRUTH: round(share, 4)}
+
+
 def _picture(frame: Frame, grid: ViewGrid, spec: RecordSpec) -> Row:
     canonical, source = frame.camera.seen_through(grid), frame.camera
     return _pixels(frame, grid, spec.keep_source_image) | {
@@ -119,6 +133,7 @@ def _picture(frame: Frame, grid: ViewGrid, spec: RecordSpec) -> Row:
         "source_fy": source.fy_px,
         "source_cx": source.cx_px,
         "source_cy": source.cy_px,
+        "lens": asdict(frame.lens) | {"undone": True} if frame.lens is not None else None,
         "camera_assumed": frame.camera_assumed,
         "source_sha256": frame.picture.sha256,
     }
@@ -126,7 +141,7 @@ def _picture(frame: Frame, grid: ViewGrid, spec: RecordSpec) -> Row:
 
 def _pixels(frame: Frame, grid: ViewGrid, keep_source_image: bool) -> Row:
     """Evaluation: lossless canonical picture and source bytes. Training: whichever of the two is smaller."""
-    picture = render(frame.picture.decode(), grid)
+    picture = render(frame.source_picture(), grid)
     if frame.ref.split.role == "eval":
         return {
             "image": {"bytes": encode_png(picture), "path": None},
@@ -138,10 +153,11 @@ def _pixels(frame: Frame, grid: ViewGrid, keep_source_image: bool) -> Row:
     return {"source_image": frame.picture.encoded}
 
 
-def _depth(depth: Depth, card: DatasetCard) -> Row:
+def _depth(frame: Frame, card: DatasetCard) -> Row:
+    depth = frame.depth
     common: Row = {
         "depth_scale": depth.depth_scale,
-        "depth_kind": card.depth_kind,
+        "depth_kind": frame.depth_kind,
         "valid_min": card.valid_min_m,
         "valid_max": card.valid_max_m,
     }
@@ -154,13 +170,20 @@ def _depth(depth: Depth, card: DatasetCard) -> Row:
         }
         steps = {"depth_uv_step": depth.uv_step_px, "depth_z_step": 1 / depth.depth_scale}
         return common | steps | {"depth_points": {name: values.tolist() for name, values in lists.items()}}
-    encoded = depth.source_png or encode_depth_png(depth.values)
     return common | {
-        "depth": {"bytes": encoded, "path": None},
+        "depth": {"bytes": depth.source_png or encode_raster(depth), "path": None},
         "depth_width": depth.values.shape[1],
         "depth_height": depth.values.shape[0],
         "depth_affine": asdict(depth.source_from_depth),
     }
+
+
+def encode_raster(depth: DepthGrid) -> bytes:
+    """The file of a depth raster: 16-bit PNG, or float32 TIFF."""
+    values = depth.values
+    if values.dtype == np.uint16:
+        return encode_depth_png(values.astype(np.uint16, copy=False))
+    return encode_depth_tiff(values.astype(np.float32, copy=False))
 
 
 def point_rows(pool: Candidates, chosen: IntArray) -> list[Row]:
@@ -221,7 +244,7 @@ def decode_depth(row: Mapping[str, Any]) -> Depth:
         raw = [np.asarray(lists[name], dtype=np.uint16) for name in ("u", "v", "z")]
         flags = np.asarray(lists["flags"], dtype=np.uint8)
         return DepthPoints(raw[0], raw[1], raw[2], flags, row["depth_uv_step"], row["depth_scale"])
-    values = decode_depth_png(row["depth"]["bytes"], row["id"])
+    values = decode_depth_raster(row["depth"]["bytes"], row["id"])
     return DepthGrid(values, row["depth_scale"], PixelAffine(**row["depth_affine"]), row["depth"]["bytes"])
 
 
@@ -232,6 +255,24 @@ def decode_picture(encoded: bytes, where: str) -> Image.Image:
             return image.convert("RGB")
     except PICTURE_ERRORS as error:
         raise FrameError("unreadable", f"{where}: {error}") from error
+
+
+def decode_source_picture(row: Mapping[str, Any]) -> Image.Image:
+    """RGB pixels of the source frame, from the stored source bytes; a lens that the record names is undone.
+
+    Raises:
+        FrameError: `unreadable` where the bytes are broken, or have another size than their record.
+    """
+    picture, camera = decode_picture(row["source_image"], "source_image"), source_camera(row)
+    if picture.size != (camera.width, camera.height):
+        raise FrameError("unreadable", f"source_image is {picture.size}, not {(camera.width, camera.height)}")
+    return undistorted(picture, camera, source_lens(row))
+
+
+def source_lens(row: Mapping[str, Any]) -> Lens | None:
+    """The lens that was undone in the source frame; None where the picture is a pinhole's."""
+    lens = row["lens"]
+    return Lens(lens["model"], tuple(lens["parameters"])) if lens is not None else None
 
 
 def source_camera(row: Mapping[str, Any]) -> PinholeCamera:

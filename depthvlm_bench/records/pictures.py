@@ -7,12 +7,13 @@ import numpy as np
 from PIL import Image
 
 from depthvlm_bench.errors import FrameError
-from depthvlm_bench.frames import PICTURE_ERRORS, UInt16Array
+from depthvlm_bench.frames import PICTURE_ERRORS, Float32Array, UInt16Array
 from depthvlm_bench.geometry.grids import ViewGrid
 
 CANONICAL_PNG_LEVEL = 1
 DEPTH_PNG_LEVEL = 6
 TRAIN_JPEG_QUALITY = 95
+TIFF_MARKS = (b"II*\0", b"MM\0*")
 # Part of every receipt: names the decoder and resize that made the pixels.
 BACKEND = "pillow"
 
@@ -46,6 +47,26 @@ def encode_jpeg(picture: Image.Image) -> bytes:
 def encode_depth_png(values: UInt16Array) -> bytes:
     """16-bit greyscale PNG of a depth raster (h, w)."""
     return encode_png(Image.fromarray(values), DEPTH_PNG_LEVEL)
+
+
+def encode_depth_tiff(values: Float32Array) -> bytes:
+    """Deflated float32 TIFF of a depth raster (h, w)."""
+    buffer = io.BytesIO()
+    Image.fromarray(values).save(buffer, "TIFF", compression="tiff_adobe_deflate")
+    return buffer.getvalue()
+
+
+def decode_depth_raster(encoded: bytes, where: str) -> UInt16Array | Float32Array:
+    """Values (h, w) of a stored depth raster: 16-bit PNG or float32 TIFF, else FrameError `unreadable`."""
+    if encoded[:4] not in TIFF_MARKS:
+        return decode_depth_png(encoded, where)
+    try:
+        with Image.open(io.BytesIO(encoded)) as image:
+            if image.mode != "F":
+                raise FrameError("unreadable", f"{where}: expected a float32 TIFF, found mode {image.mode}")
+            return np.array(image, dtype=np.float32)
+    except PICTURE_ERRORS as error:
+        raise FrameError("unreadable", f"{where}: {error}") from error
 
 
 def decode_depth_png(encoded: bytes, where: str) -> UInt16Array:

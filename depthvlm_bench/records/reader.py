@@ -16,7 +16,13 @@ from depthvlm_bench.errors import CheckError, DataMissingError, UsageError
 from depthvlm_bench.frames import Depth
 from depthvlm_bench.geometry.camera import PinholeCamera
 from depthvlm_bench.geometry.grids import PixelAffine, ViewGrid, focal_grid, native_grid
-from depthvlm_bench.records.codec import decode_depth, decode_picture, record_grid, source_camera
+from depthvlm_bench.records.codec import (
+    decode_depth,
+    decode_picture,
+    decode_source_picture,
+    record_grid,
+    source_camera,
+)
 from depthvlm_bench.records.files import reading
 from depthvlm_bench.records.pictures import render
 from depthvlm_bench.records.receipts import shard_file
@@ -124,6 +130,7 @@ VIEW_COLUMNS = (
     "source_image",
     *("width", "height", "full_width", "full_height", "crop_left", "crop_top"),
     *(f"source_{name}" for name in ("width", "height", "fx", "fy", "cx", "cy")),
+    "lens",
 )
 
 
@@ -161,7 +168,7 @@ def view_of(
         )
     else:
         with reading(row["id"]):
-            picture = render(decode_picture(row["source_image"], "source_image"), grid)
+            picture = render(decode_source_picture(row), grid)
     return SourceView(picture, camera.seen_through(grid), grid.view_from_source)
 
 

@@ -9,10 +9,11 @@ import pytest
 from PIL import Image
 
 from depthvlm_bench.cards import Tags, builtin_card
-from depthvlm_bench.errors import FrameError
+from depthvlm_bench.errors import CheckError, FrameError
 from depthvlm_bench.frames import DepthGrid, DepthPoints, Frame, FrameRef, Picture, Split
 from depthvlm_bench.geometry.camera import PinholeCamera
 from depthvlm_bench.geometry.grids import PixelAffine
+from depthvlm_bench.geometry.lens import Lens, undo_lens
 from depthvlm_bench.records.codec import (
     RecordSpec,
     decode_depth,
@@ -22,8 +23,9 @@ from depthvlm_bench.records.codec import (
     record_grid,
     source_camera,
 )
-from depthvlm_bench.records.pictures import encode_depth_png
+from depthvlm_bench.records.pictures import encode_depth_png, render
 from depthvlm_bench.records.prompts import load_prompt
+from depthvlm_bench.records.reader import view_of
 from depthvlm_bench.records.schema import SCHEMA
 from depthvlm_bench.sampling.draw import candidates
 
@@ -222,7 +224,7 @@ def test_prompt_and_provenance_are_in_the_record():
     assert row["messages"][-1]["content"][1]["text"] == prompt.user
     assert row["answer"] == prompt.answer
     assert (row["set_kind"], row["converter"], row["options_hash"]) == ("strict", "scannetpp/1", "hash")
-    assert json.loads(row["extra"]) == {"dt_s": 0.25}
+    assert json.loads(row["extra"]) == {"dt_s": 0.25, "area_without_truth": 0.0}
     assert (row["valid_min"], row["valid_max"], row["depth_kind"]) == (0.001, 10.0, "z")
 
 
@@ -236,3 +238,45 @@ def test_points_keep_float64_through_the_record():
     assert [point["depth_m"] for point in points] == pool.depth_m[[5, 0, 7]].tolist()
     assert set(points[0]) == {"u", "v", "u_src", "v_src", "depth_m", "ray_factor", "flags"}
     assert all(isinstance(point["flags"], int) for point in points)
+
+
+LENS = Lens("brown_conrady", (0.04, -0.3, 0.001, -0.001, 0.0))
+
+
+def test_a_lens_is_named_and_every_picture_made_from_the_record_has_it_undone():
+    frame = replace(frame_of(encoded=picture_bytes("PNG")), lens=LENS)
+    row = row_of(frame)
+    assert row["lens"] == {"model": "brown_conrady", "parameters": list(LENS.parameters), "undone": True}
+    assert row["source_image"] == frame.picture.encoded
+    undone = undo_lens(np.asarray(frame.picture.decode()), frame.camera, LENS)
+    assert not np.array_equal(undone, np.asarray(frame.picture.decode()))
+    assert np.array_equal(np.asarray(view_of(row, "native").picture), undone)
+    expected = render(Image.fromarray(undone), record_grid(row))
+    assert np.array_equal(np.asarray(view_of(row).picture), np.asarray(expected))
+
+
+def test_source_bytes_of_another_size_than_their_record_are_unreadable():
+    row = row_of(frame_of()) | {"source_image": picture_bytes(size=(61, 40))}
+    with pytest.raises(CheckError, match="source_image is"):
+        view_of(row, "native")
+
+
+def test_float_depth_of_a_compat_set_comes_back_bit_exact():
+    values = np.random.default_rng(2).uniform(0, 50, (20, 30)).astype(np.float32)
+    values[:4] = 0
+    depth = DepthGrid(values, 1.0, PixelAffine.resize((30, 20), SIZE))
+    row = row_of(replace(frame_of(depth=depth), depth_kind="ray"))
+    back = decode_depth(row)
+    assert back.values.dtype == np.float32
+    assert np.array_equal(back.values, values)
+    assert row["depth_kind"] == "ray"
+    with Image.open(io.BytesIO(row["depth"]["bytes"])) as tiff:
+        assert (tiff.format, tiff.mode) == ("TIFF", "F")
+
+
+def test_a_broken_depth_tiff_is_unreadable():
+    depth = DepthGrid(np.ones((20, 30), np.float32), 1.0, PixelAffine.resize((30, 20), SIZE))
+    row = row_of(frame_of(depth=depth))
+    row["depth"]["bytes"] = b"II*\0" + bytes(40)
+    with pytest.raises(FrameError, match="unreadable"):
+        decode_depth(row)
