@@ -5,12 +5,13 @@ BIN := $(VENV)/bin
 PACKAGES := depthvlm_bench converters baselines manifests
 TYPECHECK := build/typecheck
 
-.PHONY: help demo test test-slow lint typecheck format clean
+.PHONY: help demo test test-slow mutants lint typecheck format clean
 
 help:
 	@echo "make demo       raw trees to a leaderboard on procedural scenes (./dvbench-demo)"
 	@echo "make test       all tests but the slow ones"
 	@echo "make test-slow  the long simulations"
+	@echo "make mutants    known faults of readers, planted one at a time: each must be caught"
 	@echo "make lint       ruff and mypy --strict"
 	@echo "make format     let ruff format the code"
 
@@ -34,6 +35,9 @@ test: $(VENV)/.dev
 
 test-slow: $(VENV)/.dev
 	$(BIN)/python -m pytest -m slow
+
+mutants: $(VENV)/.dev
+	$(BIN)/python tests/mutants/run.py
 
 lint: typecheck
 	$(BIN)/ruff check .
