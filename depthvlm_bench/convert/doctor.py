@@ -2,22 +2,25 @@
 
 import heapq
 import shutil
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from depthvlm_bench.cards import DatasetCard, Role
 from depthvlm_bench.conventions import FloatArray
-from depthvlm_bench.convert.plan import frame_boundary, record_bytes
+from depthvlm_bench.convert.plan import frame_boundary
 from depthvlm_bench.convert.run import open_source
 from depthvlm_bench.convert.settings import check_disjoint, choose_split
 from depthvlm_bench.errors import CheckError, DataMissingError
-from depthvlm_bench.frames import Converter, DepthGrid, Frame, FrameRef, Skip, Source, Split, scorable
+from depthvlm_bench.frames import Converter, DepthGrid, FrameRef, Skip, Source, Split, scorable
 from depthvlm_bench.hashing import hash64
 from depthvlm_bench.progress import Progress
+from depthvlm_bench.records.codec import RecordSpec, encode_record
+from depthvlm_bench.records.prompts import DENSE_PROMPT
 from depthvlm_bench.records.receipts import count_reasons, reasons_text
 from depthvlm_bench.sampling.draw import SEED
 from depthvlm_bench.scoring.metrics import DELTA1_RATIO
@@ -71,6 +74,7 @@ class _SampledFrame:
     percentiles_m: FloatArray
     constant_share: float
     record_bytes: float
+    seconds: float
 
 
 @dataclass
@@ -117,7 +121,7 @@ def examine(
                 )
                 continue
             checks += [*_check_frames(card, counted[-1]), *_check_sample(card, counted[-1])]
-        checks += _check_disk(card, counted, workspace)
+        checks += _check_cost(card, counted, workspace)
     finally:
         source.close()
     return Diagnosis(card.name, root, tuple(checks))
@@ -168,13 +172,17 @@ def _count(source: Source, card: DatasetCard, split: Split, sample: int, progres
     with progress.stage(f"reading frames of {split.source}", len(chosen), "frame") as advance:
         for ref in sorted(chosen, key=lambda ref: ref.order_key):
             with frame_boundary(ref.id, census.sample_skips):
-                census.sampled.append(_look_at(source.read(ref), card))
+                census.sampled.append(_look_at(source, ref, card))
             advance(1)
     return census
 
 
-def _look_at(frame: Frame, card: DatasetCard) -> _SampledFrame:
-    frame.picture.decode()
+def _look_at(source: Source, ref: FrameRef, card: DatasetCard) -> _SampledFrame:
+    """Read a frame and make its record, as converting does."""
+    begun = time.perf_counter()
+    frame = source.read(ref)
+    record = encode_record(frame, RecordSpec(card, "strict", True, card.name, "", DENSE_PROMPT), None, None)
+    seconds = time.perf_counter() - begun
     metres = frame.depth.depth_m
     measured = metres[metres > 0]
     asked = metres[scorable(frame.depth, card.valid_min_m, card.valid_max_m)]
@@ -186,8 +194,16 @@ def _look_at(frame: Frame, card: DatasetCard) -> _SampledFrame:
         total=len(metres) if isinstance(frame.depth, DepthGrid) else None,
         percentiles_m=np.percentile(measured, PERCENTILES) if len(measured) else np.full(3, np.nan),
         constant_share=float(hits.mean()) if len(asked) else float("nan"),
-        record_bytes=record_bytes(frame, card, frame.ref.split.role),
+        record_bytes=_blob_bytes(record),
+        seconds=seconds,
     )
+
+
+def _blob_bytes(record: Mapping[str, Any]) -> float:
+    """Bytes of a record's pictures and depth, which is nearly all of it."""
+    rasters = (record[name]["bytes"] for name in ("image", "depth") if record[name] is not None)
+    points = record["depth_points"]
+    return sum(map(len, (*rasters, record["source_image"] or b""))) + (7 * len(points["z"]) if points else 0)
 
 
 def _expected_frames(card: DatasetCard, split: Split) -> int | None:
@@ -288,17 +304,23 @@ def _check_constant(card: DatasetCard, name: str, frames: list[_SampledFrame]) -
     return Check(check, "warn", found, "more than chance explains: look at --sample 100, and at the split")
 
 
-def _check_disk(card: DatasetCard, counted: list[_Census], workspace: Path) -> Iterator[Check]:
-    """Room for the first present split of each role, which is what `convert` takes."""
+def _check_cost(card: DatasetCard, counted: list[_Census], workspace: Path) -> Iterator[Check]:
+    """Room and time for the first present split of each role, which is what `convert` takes."""
     sizes: dict[Role, float] = {}
+    hours: dict[Role, float] = {}
     for role, names in card.splits.items():
         by_name = {census.name: census for census in counted if census.split.role == role and census.sampled}
         census = next((by_name[name] for name in names if name in by_name), None)
         if census is not None:
             rows = min(census.frames, card.images or census.frames) if role == "eval" else census.frames
             sizes[role] = rows * float(np.mean([frame.record_bytes for frame in census.sampled]))
+            # Evaluation reads each chosen frame twice: once to plan its points, once to write it.
+            passes = 2 if role == "eval" else 1
+            hours[role] = passes * rows * float(np.mean([frame.seconds for frame in census.sampled])) / 3600
     if not sizes:
         return
+    lengths = ", ".join(f"{role} about {_duration(length)}" for role, length in hours.items())
+    yield Check("time", "ok", f"{lengths} on one core of this machine")
     folder = next(path for path in (workspace, *workspace.absolute().parents) if path.exists())
     free = shutil.disk_usage(folder).free
     parts = ", ".join(f"{role} about {_size(size)}" for role, size in sizes.items())
@@ -307,6 +329,10 @@ def _check_disk(card: DatasetCard, counted: list[_Census], workspace: Path) -> I
         yield Check("disk", "ok", found)
     else:
         yield Check("disk", "fail", found, "--workspace or --out on a larger disk, or --limit")
+
+
+def _duration(hours: float) -> str:
+    return f"{hours:.1f} h" if hours >= 1 else f"{hours * 60:.0f} min" if hours > 1 / 60 else "a minute"
 
 
 def _size(count: float) -> str:

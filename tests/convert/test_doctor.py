@@ -8,13 +8,12 @@ import pytest
 from PIL import Image
 from raw_ibims1 import UNITS_PER_M, real_ibims1_tree, write_ibims1_tree
 from raw_nuscenes import real_nuscenes_tree
-from raw_scannetpp import GOOD, real_scannetpp_tree, write_scannetpp_tree
+from raw_scannetpp import real_scannetpp_tree, write_scannetpp_tree
 
 from depthvlm_bench.convert import doctor
 from depthvlm_bench.convert.doctor import Check, Diagnosis, examine
-from depthvlm_bench.convert.plan import SHARD_BYTES, default_shard_rows, index_frames
+from depthvlm_bench.convert.run import ConvertRequest, convert
 from depthvlm_bench.errors import DataMissingError
-from depthvlm_bench.frames import Split
 from depthvlm_bench.progress import Silent
 from depthvlm_bench.registry import load_converter
 
@@ -198,16 +197,14 @@ def test_an_empty_scene_list_leaves_no_frame_to_sample(scannetpp):
     assert "nvs_sem_val: sample" not in checks
 
 
-def test_the_estimate_of_bytes_is_the_measure_of_the_shards(scannetpp):
-    _, checks = look("scannetpp", scannetpp.root)
-    converter = load_converter("scannetpp")
-    source = converter.open(scannetpp.root, converter.options_type())
-    refs = [r for r in index_frames(source, Split("eval", "nvs_sem_val"), []) if r.frame in GOOD]
-    shard_rows = default_shard_rows(refs, source, converter.card, "eval")
-    frames = int(checks["nvs_sem_val: frames"].found.split()[0])
+def test_bytes_and_time_are_measured_on_real_frames(tmp_path):
+    root = real_scannetpp_tree()
+    _, checks = look("scannetpp", root, sample=30)
     (megabytes,) = re.findall(r"eval about ([\d.]+) MB", checks["disk"].found)
-    assert 1 < shard_rows < 1000
-    assert float(megabytes) * 1e6 / frames == pytest.approx(SHARD_BYTES / shard_rows, rel=0.03)
+    summary = convert(load_converter("scannetpp"), ConvertRequest(root, tmp_path), Silent())
+    assert float(megabytes) * 1e6 == pytest.approx(summary.bytes, rel=0.02)
+    assert checks["time"].status == "ok"
+    assert re.match(r"eval about .+ on one core of this machine", checks["time"].found)
 
 
 def test_a_full_disk_fails(good_ibims1, monkeypatch):
