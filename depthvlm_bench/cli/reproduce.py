@@ -22,10 +22,11 @@ if TYPE_CHECKING:
     from depthvlm_bench.leaderboard.reproduction import Here, Line, Missing, Reproduction
 
 COPY, CONTRADICTED, SUBSET = "†", "‡", "*"
+OF_FEWER = f"{SUBSET} ours is of fewer images than the published value"
 STYLES = {"within": "green", "consistent": "cyan", "differs": "bold red", "not comparable": "yellow"}
 VERDICTS = {
     "within": "within: the published value is inside our 95 % interval, or as near as its rounding",
-    "consistent": "consistent: inside our interval, of fewer images than the published value is of",
+    "consistent": "consistent: as within, but ours is of fewer images",
     "differs": "differs: the published value is outside our 95 % interval, and farther off than its rounding",
     "not comparable": "not comparable: made otherwise, as the line says",
 }
@@ -178,15 +179,22 @@ def _values(group: "Missing", lines: "dict[str, Line]") -> str:
 def notes(table: "Reproduction") -> list[str]:
     """What the verdicts and the marks of this table mean, and what is odd in the published values."""
     said = [text for verdict, text in VERDICTS.items() if any(line.verdict == verdict for line in table.run)]
+    said += [OF_FEWER] if any(line.ours and line.ours.subset for line in table.run) else []
     copies = sorted({_copy(line.published) for line in table.lines if line.published.copied_from})
     odd = dict.fromkeys(_odd(line.published) for line in table.lines if line.published.note)
-    return [*said, *copies, *dict.fromkeys(_contradictions(table.lines)), *odd]
+    ranges = dict.fromkeys(_range(line.published) for line in table.run if line.published.valid_m)
+    return [*said, *copies, *dict.fromkeys(_contradictions(table.lines)), *ranges, *odd]
 
 
 def _odd(value: "PublishedValue") -> str:
     """What is to be known of a value, or of a whole row of one of the paper's tables."""
     where = "" if value.set_kind else f" {value.dataset}"
     return f"{value.source}, {value.model}{where}: {value.note}"
+
+
+def _range(value: "PublishedValue") -> str:
+    low, high = value.valid_m or (0.0, 0.0)
+    return f"{value.source}, {value.model} {value.dataset}: published of depth from {low:g} to {high:g} m"
 
 
 def _copy(value: "PublishedValue") -> str:
@@ -235,9 +243,10 @@ def _md(text: str) -> str:
 
 
 CSV_COLUMNS = (
-    *("published_as", "checkpoint", "source", "paper", "dataset", "metric", "mode", "setting", "protocol"),
+    *("published_as", "checkpoint", "source", "place", "paper", "by_authors", "read_as", "dataset"),
+    *("metric", "mode", "setting", "split", "camera", "crop", "cap_m", "valid_m", "protocol"),
     *("published", "model", "set", "ours", "low", "high", "difference", "images", "full_images"),
-    *("verdict", "reason", "needs", "copied_from", "contradicted_by", "run"),
+    *("verdict", "reason", "needs", "copied_from", "contradicted_by", "note", "run"),
 )
 
 
@@ -252,15 +261,22 @@ def csv_text(table: "Reproduction") -> str:
 
 def _csv_line(line: "Line") -> Sequence[object]:
     value, ours = line.published, line.ours
-    known = (value.label, value.checkpoint, value.source, value.paper, value.dataset, value.metric)
     numbers: Sequence[object] = (None,) * 8
     if ours is not None:
         interval = (ours.low, ours.high, line.difference, ours.images, ours.full_images)
         numbers = (ours.label, ours.set_name, ours.value, *interval)
     needs = line.needs.text if line.needs else None
-    others = " ".join(conflict.other.source for conflict in line.conflicts)
-    rest = (line.verdict, line.reason, needs, value.copied_from, others or None, ours.run if ours else None)
-    return (*known, value.mode, value.setting, value.protocol, value.value, *numbers, *rest)
+    others = " ".join(conflict.other.source for conflict in line.conflicts) or None
+    rest = (line.verdict, line.reason, needs, value.copied_from, others, value.note)
+    return (*_csv_known(value), value.value, *numbers, *rest, ours.run if ours else None)
+
+
+def _csv_known(value: "PublishedValue") -> Sequence[object]:
+    """What is known of how a published value was made."""
+    named = (value.label, value.checkpoint, value.source, value.place, value.paper, value.by_authors)
+    what = (value.read, value.dataset, value.metric, value.mode, value.setting, value.split)
+    valid_m = value.valid_m and "-".join(f"{limit:g}" for limit in value.valid_m)
+    return (*named, *what, value.camera, value.crop, value.cap_m, valid_m, value.protocol)
 
 
 def as_mapping(table: "Reproduction") -> dict[str, object]:

@@ -15,19 +15,16 @@ from depthvlm_bench.cli.common import (
 )
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
-
     from depthvlm_bench.predict.store import RunStore
     from depthvlm_bench.records.reader import RecordSet
-    from depthvlm_bench.scoring.diagnostics import Diagnostics
+    from depthvlm_bench.viz.cloud import Cloud
 
 EXAMPLES = (
     "dvbench view nuscenes --out sheet.png",
     "dvbench view corridor_01 --prediction constant-2m --out panel.png",
     "dvbench view corridor_01 --out cloud.ply",
-    "dvbench view --run row-prior --set ibims1",
+    "dvbench view --run row-prior --set ibims1 --out worst.png",
 )
-IDS_LISTED = 6
 PNG, PLY = ".png", ".ply"
 
 
@@ -36,7 +33,9 @@ PNG, PLY = ".png", ".ply"
 @click.option(
     "--prediction", metavar="RUN", help="Draw a run's answers, and its map if kept: model, label or folder."
 )
-@click.option("--run", "run_name", metavar="RUN", help="Say where a run errs, and on which samples most.")
+@click.option(
+    "--run", "run_name", metavar="RUN", help="Say where a run errs; with --out draw its worst samples."
+)
 @click.option(
     "--set",
     "set_names",
@@ -45,7 +44,9 @@ PNG, PLY = ".png", ".ply"
 )
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write FILE.png or FILE.ply.")
 @click.option("--cloud", is_flag=True, help="Open the record's points in a window (needs Open3D).")
-@click.option("--images", type=click.IntRange(min=1), default=12, show_default=True, help="On a set's sheet.")
+@click.option(
+    "--images", type=click.IntRange(min=1), default=12, show_default=True, help="On a sheet; worst of a run."
+)
 @data_option
 @workspace_option
 @json_option
@@ -64,27 +65,36 @@ def command(
     """Look at a record or a set, or at where a run errs (--run).
 
     A record is named by its id, or by a start or end of it that no other has. Without --out it is drawn in
-    the terminal; a set is summed up there, and drawn as a contact sheet with --out.
+    the terminal; a set is summed up there, and drawn as a contact sheet with --out. A PLY is of the record's
+    depth, or with --prediction of the map that the run kept.
     """
+    from depthvlm_bench.cli.view_sheets import view_run, view_set
     from depthvlm_bench.errors import UsageError
 
-    folder = data or workspace / "data"
+    folder, runs = data or workspace / "data", workspace / "runs"
     if run_name is None and target is None and len(set_names) == 1:
         target = set_names[0]
     if (target is None) == (run_name is None):
         raise UsageError("view takes a record, a set or --run", next_step="dvbench view --help")
     if out is not None and out.suffix.lower() not in (PNG, PLY):
         raise UsageError(f"--out ends in {PNG} or {PLY}", where=out)
+    if as_json and (out is not None or cloud):
+        raise UsageError("--json prints and does not draw", next_step="leave --out and --cloud out")
     if run_name is not None:
-        _view_run(run_name, set_names, folder, workspace / "runs", as_json=as_json)
+        if cloud or prediction is not None:
+            raise UsageError("--cloud and --prediction go with a record", next_step="dvbench view RECORD_ID")
+        sets = [records for records in _sets(folder, set_names) if records.role == "eval"]
+        view_run(run_name, sets, runs, out, images, named=bool(set_names), as_json=as_json)
         return
     assert target is not None
     sets = _sets(folder, set_names)
     named = [records for records in sets if records.name == target]
     if named:
-        _view_set(named[0], out, images)
+        if cloud:
+            raise UsageError("a cloud is of one record", next_step="dvbench view RECORD_ID --cloud")
+        view_set(named[0], prediction, runs, out, images, as_json=as_json)
         return
-    _view_record(target, sets, prediction, workspace / "runs", out, cloud=cloud)
+    _view_record(target, sets, prediction, runs, out, cloud=cloud, as_json=as_json)
 
 
 def _sets(data: Path, names: tuple[str, ...]) -> "list[RecordSet]":
@@ -100,35 +110,66 @@ def _sets(data: Path, names: tuple[str, ...]) -> "list[RecordSet]":
 
 
 def _view_record(
-    target: str, sets: "list[RecordSet]", prediction: str | None, runs: Path, out: Path | None, *, cloud: bool
+    target: str,
+    sets: "list[RecordSet]",
+    prediction: str | None,
+    runs: Path,
+    out: Path | None,
+    *,
+    cloud: bool,
+    as_json: bool,
 ) -> None:
-    from depthvlm_bench.viz.cloud import cloud_of, look_at, write_ply
-    from depthvlm_bench.viz.lookup import find_record, find_run, rows_of
+    from depthvlm_bench.viz.cloud import look_at, write_ply
+    from depthvlm_bench.viz.lookup import find_record, find_run
 
     records, record = find_record(sets, target)
+    run = find_run(runs, prediction, records) if prediction else None
     if cloud or (out is not None and out.suffix.lower() == PLY):
-        points = cloud_of(next(rows_of(records, [record])))
+        points = _cloud(records, record, run)
         if out is not None:
             write_ply(out, points)
             click.echo(f"wrote {out} ({len(points.points_cam)} points, camera frame, m)")
         if cloud:
             look_at(points, record)
         return
-    _draw_record(records, record, find_run(runs, prediction, records) if prediction else None, out)
+    _draw_record(records, record, run, out, as_json=as_json)
 
 
-def _draw_record(records: "RecordSet", record: str, run: "RunStore | None", out: Path | None) -> None:
-    from depthvlm_bench.viz.lookup import answers_of, map_of, rows_of
+def _cloud(records: "RecordSet", record: str, run: "RunStore | None") -> "Cloud":
+    """The cloud of a record, or of the map that a run kept of it."""
+    from depthvlm_bench.errors import DataMissingError
+    from depthvlm_bench.viz.cloud import cloud_of, predicted_cloud
+    from depthvlm_bench.viz.lookup import map_of, rows_of
+
+    row = next(rows_of(records, [record]))
+    if run is None:
+        return cloud_of(row)
+    predicted = map_of(run, row)
+    if predicted is None:
+        raise DataMissingError(
+            f"the run kept no map of {record}",
+            where=run.folder,
+            why="a cloud of a prediction needs one",
+            next_step="dvbench eval --keep-maps --out NEW; without --prediction the cloud is of the truth",
+        )
+    return predicted_cloud(row, predicted)
+
+
+def _draw_record(
+    records: "RecordSet", record: str, run: "RunStore | None", out: Path | None, *, as_json: bool
+) -> None:
+    from depthvlm_bench.cli.view_sheets import shown_records, write_png
     from depthvlm_bench.viz.panels import describe, record_panel, score_line
-    from depthvlm_bench.viz.shown import SHOWN_COLUMNS, shown_of
+    from depthvlm_bench.viz.plain import record_mapping
     from depthvlm_bench.viz.terminal import point_table, record_lines
 
-    row = next(rows_of(records, [record], SHOWN_COLUMNS))
-    answers = None if run is None else answers_of(run, record, len(row["points"] or ()))
-    shown = shown_of(row, answers, None if run is None else map_of(run, row))
+    (shown,) = shown_records(records, [record], run, maps=not as_json)
     label = "" if run is None else run.spec.label
+    if as_json:
+        print_json({"set": records.name} | record_mapping(shown, label or None))
+        return
     if out is not None:
-        _write_png(record_panel(shown, label), out)
+        write_png(record_panel(shown, label), out)
         return
     screen = console()
     for line in filter(None, (shown.id, describe(shown), score_line(shown.asked, label))):
@@ -137,67 +178,3 @@ def _draw_record(records: "RecordSet", record: str, run: "RunStore | None", out:
         screen.print(text, no_wrap=True, crop=True)
     if len(shown.asked.truth_m):
         screen.print(point_table(shown))
-
-
-def _write_png(picture: "Image", out: Path) -> None:
-    from depthvlm_bench.records.files import whole_file
-
-    with whole_file(out) as temporary:
-        picture.save(temporary, format="PNG")
-    click.echo(f"wrote {out} ({picture.width} x {picture.height})")
-
-
-def _view_set(records: "RecordSet", out: Path | None, images: int) -> None:
-    """A contact sheet with --out, else what the set holds and the ids to look at."""
-    from depthvlm_bench.errors import UsageError
-    from depthvlm_bench.viz.lookup import evenly, record_ids, rows_of
-    from depthvlm_bench.viz.sheet import contact_sheet
-    from depthvlm_bench.viz.shown import SHOWN_COLUMNS, shown_of
-
-    if out is not None and out.suffix.lower() == PLY:
-        raise UsageError("a cloud is of one record", next_step=f"dvbench view RECORD_ID --out {out}")
-    ids = record_ids(records)
-    facts = f"{records.role} split, {records.info['set_kind']}, {len(ids)} images"
-    if out is None:
-        click.echo(f"{records.name}: {facts}, manifest {records.manifest_hash[:12]}  {records.folder}")
-        for record in evenly(ids, IDS_LISTED):
-            click.echo(f"  {record}")
-        click.echo(f"next: dvbench view {records.name} --out sheet.png, or dvbench view RECORD_ID")
-        return
-    chosen = evenly(ids, images)
-    drawn = [shown_of(row) for row in rows_of(records, chosen, SHOWN_COLUMNS)]
-    _write_png(contact_sheet(drawn, records.name, f"{facts}, {len(chosen)} shown"), out)
-
-
-def _view_run(name: str, set_names: tuple[str, ...], data: Path, runs: Path, *, as_json: bool) -> None:
-    """Diagnostics of a run on each set that it has predictions of."""
-    from depthvlm_bench.errors import DataMissingError
-    from depthvlm_bench.viz.lookup import diagnose_run, find_run
-    from depthvlm_bench.viz.report import plain
-
-    found: dict[str, Diagnostics] = {}
-    for records in [records for records in _sets(data, set_names) if records.role == "eval"]:
-        try:
-            run = find_run(runs, name, records)
-        except DataMissingError as error:
-            if set_names:
-                raise
-            click.echo(f"left out: {error.what}", err=True)
-            continue
-        found[records.name] = diagnose_run(run, records)
-        if not as_json:
-            _print_diagnostics(run, records, found[records.name])
-    if not found:
-        raise DataMissingError(f"no run of {name!r}", where=runs, next_step="dvbench eval --model NAME")
-    if as_json:
-        print_json({set_name: plain(item) for set_name, item in found.items()})
-
-
-def _print_diagnostics(run: "RunStore", records: "RecordSet", found: "Diagnostics") -> None:
-    from depthvlm_bench.viz.report import report
-
-    screen = console()
-    screen.print(f"\n{run.spec.label} on {records.name}", style="bold", markup=False)
-    screen.print(report(found))
-    if found.worst:
-        click.echo(f"next: dvbench view {found.worst[0].name} --prediction {run.folder.name} --out worst.png")

@@ -68,7 +68,8 @@ def finish(folder: Path, plan: Plan, card: DatasetCard, receipts: Sequence[Shard
 def mean_area_without_truth(folder: Path, receipts: Sequence[ShardReceipt]) -> float:
     """Share of the picture area without ground truth, mean over an evaluation split's images."""
     extras = read_columns(folder, receipts, ["extra"])["extra"].to_pylist()
-    return round(sum(json.loads(extra)[AREA_WITHOUT_TRUTH] for extra in extras) / len(extras), 4)
+    shares = [float(json.loads(extra)[AREA_WITHOUT_TRUTH]) for extra in extras]
+    return round(sum(shares) / len(shares), 4)
 
 
 def _split_entry(

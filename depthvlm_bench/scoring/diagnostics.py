@@ -70,6 +70,7 @@ class Diagnostics:
         missing: images without any prediction row, left out.
         by_distance: one group a bin of DISTANCE_EDGES_M that was asked.
         by_place: BANDS rows of BANDS groups: the picture's bands from the top, each from the left.
+        by_row, by_column: BANDS groups each: whole bands, from the top and from the left.
         by_scene, by_camera: by name.
         worst: one group an image, lowest delta1 first, then largest median |log error|.
     """
@@ -79,6 +80,8 @@ class Diagnostics:
     fit: Fit
     by_distance: tuple[Group, ...]
     by_place: tuple[tuple[Group, ...], ...]
+    by_row: tuple[Group, ...]
+    by_column: tuple[Group, ...]
     by_scene: tuple[Group, ...]
     by_camera: tuple[Group, ...]
     worst: tuple[Group, ...]
@@ -96,6 +99,8 @@ def diagnose(points: PointTable, missing: int = 0, worst: int = WORST) -> Diagno
         fit=fit(points),
         by_distance=_by_distance(points),
         by_place=tuple(tuple(cells[row * BANDS : (row + 1) * BANDS]) for row in range(BANDS)),
+        by_row=_by_band(points, points.row_band, "row"),
+        by_column=_by_band(points, points.column_band, "column"),
         by_scene=tuple(_by_name(points, points.scene)),
         by_camera=tuple(_by_name(points, points.camera)),
         worst=tuple(images[:worst]),
@@ -104,6 +109,10 @@ def diagnose(points: PointTable, missing: int = 0, worst: int = WORST) -> Diagno
 
 def _cell_name(cell: int) -> str:
     return f"row {cell // BANDS + 1}, column {cell % BANDS + 1}"
+
+
+def _by_band(points: PointTable, band: IntArray, side: str) -> tuple[Group, ...]:
+    return tuple(_group(points, band == index, f"{side} {index + 1}") for index in range(BANDS))
 
 
 def _or_infinite(value: float) -> float:

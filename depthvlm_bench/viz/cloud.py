@@ -1,4 +1,4 @@
-"""A record as a point cloud in the camera frame: a PLY file, or a window of Open3D.
+"""A record, or a prediction of it, as a point cloud in the camera frame: a PLY file, or a window of Open3D.
 
 The file is ours (twelve lines, no dependency); looking at it is Open3D's, in the extra `viz`.
 """
@@ -20,6 +20,7 @@ from depthvlm_bench.records.codec import source_camera
 from depthvlm_bench.records.files import whole_file
 from depthvlm_bench.records.reader import depth_of, view_of
 from depthvlm_bench.viz.colour import INVALID_RGB, RgbArray
+from depthvlm_bench.viz.shown import ShownMap
 
 VERTEX = np.dtype([(name, "<f4") for name in "xyz"] + [(name, "u1") for name in ("red", "green", "blue")])
 
@@ -49,6 +50,16 @@ def cloud_of(row: Mapping[str, Any]) -> Cloud:
     usable = scorable(depth, row["valid_min"], row["valid_max"])
     u_src, v_src = (axis[usable] for axis in depth.source_pixels())
     points_cam = depth.depth_m[usable, None] * source_camera(row).rays(u_src, v_src)
+    return Cloud(points_cam, _colours(row, u_src, v_src))
+
+
+def predicted_cloud(row: Mapping[str, Any], predicted: ShownMap) -> Cloud:
+    """Every answer of a dense prediction times the ray through its pixel, by the record's own camera."""
+    height, width = predicted.depth_m.shape
+    known = ~np.isnan(predicted.depth_m)
+    v, u = (axis[known] for axis in np.mgrid[:height, :width])
+    u_src, v_src = predicted.view_from_source.inverse().apply(u, v)
+    points_cam = predicted.depth_m[known, None] * source_camera(row).rays(u_src, v_src)
     return Cloud(points_cam, _colours(row, u_src, v_src))
 
 

@@ -15,7 +15,7 @@ from depthvlm_bench.predict.store import RunStore, find_runs
 from depthvlm_bench.records.codec import record_grid
 from depthvlm_bench.records.files import reading
 from depthvlm_bench.records.reader import RecordSet
-from depthvlm_bench.scoring.diagnostics import Diagnostics, diagnose
+from depthvlm_bench.scoring.diagnostics import WORST, Diagnostics, diagnose
 from depthvlm_bench.scoring.pointtable import DIAGNOSTIC_COLUMNS, point_table
 from depthvlm_bench.scoring.protocol import DEFAULT_PROTOCOL, load_protocol
 from depthvlm_bench.scoring.scorer import point_values
@@ -149,11 +149,11 @@ def map_of(run: RunStore, row: Mapping[str, Any]) -> ShownMap | None:
     return ShownMap.of(dense, native if run.spec.input == "native" else record_grid(row))
 
 
-def diagnose_run(run: RunStore, records: RecordSet) -> Diagnostics:
+def diagnose_run(run: RunStore, records: RecordSet, worst: int = WORST) -> Diagnostics:
     """Where a run errs on the asked points of its set, as `dvbench-1` reads its answers."""
     rows = records.points(list(DIAGNOSTIC_COLUMNS)).to_pylist()
     points = point_table(rows, run.predictions(), load_protocol(DEFAULT_PROTOCOL))
-    return diagnose(points, missing=len(rows) - len(set(points.image.tolist())))
+    return diagnose(points, missing=len(rows) - len(set(points.image.tolist())), worst=worst)
 
 
 def evenly(ids: Sequence[str], number: int) -> list[str]:

@@ -112,7 +112,7 @@ def _truth_tiles(shown: Shown, scale: DepthScale, size: tuple[int, int]) -> list
     return [
         ("picture", Image.fromarray(resized(shown.picture, size))),
         (f"depth ({kind})", Image.fromarray(depth_picture(shown, scale, size))),
-        (asked, draw_marks(overlay, _rings(shown, size), _radius(RING_PX, shown), LABEL_PX)),
+        (asked, draw_marks(overlay, rings(shown, size), _radius(RING_PX, shown), LABEL_PX)),
     ]
 
 
@@ -144,7 +144,7 @@ def _radius(radius_px: int, shown: Shown) -> int:
     return radius_px if len(shown.asked.truth_m) <= FEW_POINTS else radius_px * 3 // 4
 
 
-def _rings(shown: Shown, size: tuple[int, int]) -> list[Mark]:
+def rings(shown: Shown, size: tuple[int, int]) -> list[Mark]:
     """Asked points with their depth: green hits, red crossed misses, white where nothing was predicted."""
     asked = shown.asked
     hits = [None] * len(asked.truth_m) if asked.hits is None else asked.hits.tolist()

@@ -1,10 +1,11 @@
 """Diagnostics of a run as tables for the terminal; colour only underlines what the numbers say."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import fields
 from typing import Any
 
+from rich.columns import Columns
 from rich.console import Group as Stack
 from rich.console import RenderableType
 from rich.style import Style
@@ -27,7 +28,7 @@ def report(found: Diagnostics) -> RenderableType:
     parts: list[RenderableType] = [
         Text(headline(found)),
         _titled("by true distance", group_table("distance", found.by_distance)),
-        _titled("by place in the picture (8 x 8)", _maps(found)),
+        _titled("by place in the picture (8 x 8; whole rows and columns at the edges)", _maps(found)),
     ]
     if len(found.by_camera) > 1:
         parts.append(_titled("by camera", group_table("camera", found.by_camera)))
@@ -81,15 +82,12 @@ def _titled(title: str, body: RenderableType) -> Stack:
     return Stack(Text(f"\n{title}", style="bold"), body)
 
 
-def _maps(found: Diagnostics) -> Table:
-    """delta1 and log bias side by side, as the picture lies: its top row on top."""
-    both = Table.grid(padding=(0, 4))
-    both.add_row("δ1", "log bias (below 0 too near, above 0 too far)")
-    both.add_row(
-        heat_map(found.by_place, lambda group: group.delta1, lambda value: value, DELTA1_RAMP, _number),
-        heat_map(found.by_place, lambda group: group.log_bias, _bias_position, ERROR_RAMP, _signed),
-    )
-    return both
+def _maps(found: Diagnostics) -> Columns:
+    """delta1 and log bias as the picture lies, its top row on top; side by side where there is room."""
+    hits = heat_map(found, lambda group: group.delta1, lambda value: value, DELTA1_RAMP, _number)
+    bias = heat_map(found, lambda group: group.log_bias, _bias_position, ERROR_RAMP, _signed)
+    titled = (("δ1", hits), ("log bias (below 0 too near, above 0 too far)", bias))
+    return Columns([Stack(Text(title), table) for title, table in titled], padding=(0, 4))
 
 
 def _bias_position(log_bias: float) -> float:
@@ -97,17 +95,24 @@ def _bias_position(log_bias: float) -> float:
 
 
 def heat_map(
-    rows: Sequence[Sequence[Group]],
+    found: Diagnostics,
     value_of: Callable[[Group], float],
     position_of: Callable[[float], float],
     ramp: Ramp,
     text_of: Callable[[float], str],
 ) -> Table:
-    """A number a cell on its colour; a dot where nothing was asked or answered."""
+    """A number a cell on its colour; a dot where nothing was asked or answered.
+
+    To the right each whole row, below each whole column, and everything in the corner.
+    """
     table = Table.grid()
-    for row in rows:
-        values = [value_of(group) for group in row]
-        table.add_row(*(_cell(value, position_of, ramp, text_of) for value in values))
+    edges = (*found.by_row, found.overall)
+    for row, whole in zip((*found.by_place, found.by_column), edges, strict=True):
+        values = [value_of(group) for group in (*row, whole)]
+        cells = [_cell(value, position_of, ramp, text_of) for value in values]
+        table.add_row(*cells[:-1], "  ", cells[-1])
+        if whole is found.by_row[-1]:
+            table.add_row()
     return table
 
 

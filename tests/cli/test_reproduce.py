@@ -2,7 +2,11 @@ import csv
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from depthvlm_bench.frames import scorable
+from depthvlm_bench.records.reader import RecordSet, depth_of
 
 PUBLISHED = Path(__file__).resolve().parents[3] / "shared" / "data" / "published_annotations"
 
@@ -106,6 +110,45 @@ def test_a_result_under_another_protocol_is_shown_as_not_comparable(samples, emp
     done = dvbench("reproduce", "table1")
     (line,) = (line for line in done.out.splitlines() if "constant-2m  scannetpp" in line)
     assert "not comparable: ours is under dvbench-1" in line
+
+
+def test_a_csv_line_says_how_the_published_value_was_made(empty, dvbench):
+    dvbench("reproduce", "depth-pro", "--out", empty)
+    rows = list(csv.DictReader((empty / "depth-pro.csv").open(encoding="utf-8")))
+    (line,) = (row for row in rows if (row["source"], row["dataset"]) == ("plumbline", "eth3d"))
+    assert (line["split"], line["valid_m"], line["read_as"]) == (
+        "DSLR training, 454 images",
+        "0.1-200",
+        "transcription",
+    )
+    assert (line["by_authors"], line["protocol"]) == ("True", "eth3d-dslr-dense-1")
+    dvbench("reproduce", "metric3d-v2-l", "--out", empty)
+    rows = list(csv.DictReader((empty / "metric3d-v2-l.csv").open(encoding="utf-8")))
+    (line,) = (row for row in rows if (row["source"], row["dataset"]) == ("unidepth-readme", "kitti"))
+    assert "fine-tuned and zero-shot" in line["note"]
+
+
+def test_a_models_own_maps_stand_beside_its_dense_values(workspace, demo, dvbench, tmp_path):
+    """Maps made elsewhere under the model's name, scored by the dense protocol of its published values."""
+    maps = tmp_path / "maps"
+    maps.mkdir()
+    truth_m = {}
+    for row in RecordSet(demo.workspace / "data" / "ibims1", "eval").rows():
+        depth = depth_of(row)
+        truth_m[row["id"]] = depth.depth_m[scorable(depth, 0.005, 25.0)]
+        np.save(maps / f"{row['frame']}.npy", np.full((480, 640), 3.0, np.float32))
+    chosen = ("--predictions", maps, "--name", "depth-pro", "--set", "ibims1")
+    done = dvbench("score", *chosen, "--protocol", "ibims-dense-1")
+    assert done.code == 0, done.text
+    told = json.loads(dvbench("reproduce", "depth-pro", "--json").out)
+    (line,) = (
+        line for line in told["lines"] if line["published"]["id"] == "unidepth-readme/DepthPro/ibims1/delta1"
+    )
+    shares = [np.mean(np.maximum(3.0 / metres, metres / 3.0) < 1.25) for metres in truth_m.values()]
+    assert line["ours"]["value"] == pytest.approx(np.mean(shares), abs=1e-12)
+    assert (line["ours"]["images"], line["ours"]["full_images"]) == (2, 100)
+    assert line["verdict"] in ("differs", "consistent")
+    assert "* ours is of fewer images" in dvbench("reproduce", "depth-pro").out
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,9 @@ from PIL import Image
 
 from depthvlm_bench.records.reader import RecordSet
 from depthvlm_bench.viz.lookup import evenly, find_record, record_ids, rows_of
+from depthvlm_bench.viz.marks import MISS_RGB
+from depthvlm_bench.viz.sheet import sheet_size
+from depthvlm_bench.viz.shown import shown_of
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +74,60 @@ def test_a_set_in_the_terminal_and_as_contact_sheet(seen, tmp_path):
         assert picture.format == "PNG"
 
 
+def test_a_sheet_with_a_prediction_marks_the_asked_points(seen, tmp_path):
+    pictures = []
+    for name, more in (("plain", ()), ("marked", ("--prediction", "constant-2m"))):
+        done = seen("nuscenes", "--out", tmp_path / f"{name}.png", *more)
+        assert done.code == 0, done.text
+        with Image.open(tmp_path / f"{name}.png") as picture:
+            pictures.append(np.asarray(picture))
+    red = [(picture == MISS_RGB).all(axis=-1).sum() for picture in pictures]
+    assert red[0] == 0 < red[1]
+
+
+def test_the_worst_samples_of_a_run_as_a_sheet(seen, rooms, tmp_path):
+    command = ("--run", "constant-2m", "--set", "ibims1")
+    done = seen(*command, "--out", tmp_path / "worst.png", "--images", "1")
+    assert done.code == 0, done.text
+    (worst,) = json.loads(seen(*command, "--images", "1", "--json").out)["ibims1"]["worst"]
+    (shown,) = (shown_of(row) for row in rows_of(rooms, [worst["name"]]))
+    with Image.open(tmp_path / "worst.png") as picture:
+        assert picture.size == sheet_size([shown.picture.size])
+
+
+def test_a_set_as_json_lists_its_records(seen, rooms):
+    told = json.loads(seen("ibims1", "--json").out)
+    assert told["records"] == record_ids(rooms)
+    assert told["manifest_hash"] == rooms.manifest_hash
+
+
+def test_a_record_as_json_agrees_with_the_terminal(seen, rooms):
+    record = record_ids(rooms)[0]
+    told = json.loads(seen(record, "--prediction", "constant-2m", "--json").out)
+    hits = sum(point["hit"] for point in told["points"])
+    line = seen(record, "--prediction", "constant-2m").out.splitlines()[2]
+    assert line.endswith(f"({hits} of {len(told['points'])} points)")
+    assert told["delta1"] == hits / len(told["points"])
+    assert {point["prediction_m"] for point in told["points"]} == {2.0}
+    assert set(json.loads(seen(record, "--json").out)["points"][0]) == {"u", "v", "depth_m"}
+
+
+def test_a_cloud_of_a_prediction_needs_its_map(seen, rooms, tmp_path):
+    done = seen(record_ids(rooms)[0], "--prediction", "constant", "--out", tmp_path / "a.ply")
+    assert done.code == 3
+    assert "kept no map" in done.error and "--keep-maps" in done.error
+    assert not (tmp_path / "a.ply").exists()
+
+
+def test_a_kept_map_is_written_as_a_cloud(workspace, dvbench, rooms, tmp_path):
+    dvbench("eval", "--model", "constant-2m", "--set", "ibims1", "--keep-maps", "--limit", "1")
+    record = record_ids(rooms)[0]
+    done = dvbench("view", record, "--prediction", "constant-2m", "--out", tmp_path / "a.ply")
+    assert done.code == 0, done.text
+    (row,) = rows_of(rooms, [record], ["width", "height"])
+    assert f"({row['width'] * row['height']} points, camera frame, m)" in done.out
+
+
 def test_an_unknown_record_is_one_clear_line(seen, rooms):
     last = record_ids(rooms)[0].split("/")[-1]
     done = seen(last + "x")
@@ -114,6 +171,13 @@ def test_a_run_that_is_not_there_names_those_that_are(seen, rooms):
         (("ibims1", "--run", "constant"), "view takes a record, a set or --run"),
         (("ibims1", "--out", "a.jpg"), "--out ends in .png or .ply"),
         (("ibims1", "--out", "a.ply"), "a cloud is of one record"),
+        (("ibims1", "--cloud"), "a cloud is of one record"),
+        (("ibims1", "--prediction", "constant-2m"), "a prediction of a whole set is drawn as a sheet"),
+        (("ibims1", "--json", "--out", "a.png"), "--json prints and does not draw"),
+        (("--run", "constant-2m", "--cloud"), "--cloud and --prediction go with a record"),
+        (("--run", "constant-2m", "--prediction", "constant"), "--cloud and --prediction go with a record"),
+        (("--run", "constant-2m", "--out", "a.png"), "the worst samples of one set"),
+        (("--run", "constant-2m", "--set", "ibims1", "--out", "a.ply"), "the worst samples of one set"),
     ],
 )
 def test_what_makes_no_sense_is_one_line(seen, arguments, said):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from depthvlm_bench.cards import builtin_card
 from depthvlm_bench.leaderboard.published import (
     MEAN,
     Metrics,
@@ -17,7 +18,7 @@ from depthvlm_bench.leaderboard.published import (
     load_tables,
     published_values,
 )
-from depthvlm_bench.scoring.protocol import protocol_names
+from depthvlm_bench.scoring.protocol import load_protocol, protocol_names
 
 GOLDEN = Path(__file__).resolve().parents[3] / "shared" / "golden" / "eval"
 TABLES = {"table1": (16, 9), "table2": (11, 5), "table2-full": (11, 5)}
@@ -95,6 +96,23 @@ def test_every_protocol_is_one_that_is_known_by_name():
     named = {value.protocol for value in published_values()} - {None}
     assert named == PROTOCOLS
     assert {table.protocol for table in load_tables()} <= set(protocol_names())
+
+
+def test_values_evaluated_in_another_window_belong_to_no_dense_protocol():
+    """Depth Anything's evaluation cuts iBims-1 and SUN RGB-D to the window and range of NYUv2's."""
+    cut = [v for v in published_values() if v.crop == "eigen" and v.dataset != "nyuv2"]
+    assert {(v.source, v.dataset) for v in cut} == {
+        ("depth-anything-readme", "ibims1"),
+        ("depth-anything-readme", "sunrgbd"),
+    }
+    assert not any(v.protocol for v in cut)
+
+
+def test_the_range_of_ibims_dense_is_that_of_its_card():
+    card = builtin_card("ibims1")
+    assert (
+        f"from {card.valid_min_m:g} to {card.valid_max_m:g} m" in load_protocol("ibims-dense-1").description
+    )
 
 
 def test_pooled_values_have_no_protocol():

@@ -123,6 +123,16 @@ def test_by_place(case):
             )
 
 
+@pytest.mark.parametrize(("side", "key", "band_px"), [("row", "v", 60), ("column", "u", 80)])
+def test_by_row_and_by_column(case, side, key, band_px):
+    rows, answers, found = case
+    groups = {"row": found.by_row, "column": found.by_column}[side]
+    assert [group.name for group in groups] == [f"{side} {index + 1}" for index in range(BANDS)]
+    assert sum(group.asked for group in groups) == found.overall.asked
+    for index, group in enumerate(groups):
+        same(group, slow(rows, answers, lambda row, p, i=index: i <= (p[key] + 0.5) / band_px < i + 1))
+
+
 def test_the_worst_come_first(case):
     rows, answers, found = case
     every = []

@@ -6,9 +6,12 @@ import trimesh
 
 from depthvlm_bench.errors import UsageError
 from depthvlm_bench.frames import scorable
-from depthvlm_bench.records.codec import source_camera
+from depthvlm_bench.geometry.grids import native_grid
+from depthvlm_bench.predict.contracts import DenseMap
+from depthvlm_bench.records.codec import record_grid, source_camera
 from depthvlm_bench.records.reader import depth_of, view_of
-from depthvlm_bench.viz.cloud import cloud_of, look_at, write_ply
+from depthvlm_bench.viz.cloud import cloud_of, look_at, predicted_cloud, write_ply
+from depthvlm_bench.viz.shown import ShownMap
 
 
 def read_ply(path):
@@ -47,6 +50,28 @@ def test_a_cloud_projects_back_onto_its_pixels(lidar_row):
     u, v = source_camera(lidar_row).project(cloud_of(lidar_row).points_cam)
     for found, stored in zip((u, v), depth.source_pixels(), strict=True):
         assert found == pytest.approx(stored[usable], abs=1e-9)
+
+
+@pytest.mark.parametrize("kind", ["grid_row", "lidar_row"])
+@pytest.mark.parametrize("shown", ["canonical", "native"])
+def test_a_predicted_cloud_is_the_answer_times_the_ray_of_the_picture_that_was_shown(kind, shown, request):
+    row = request.getfixturevalue(kind)
+    view = view_of(row, shown)
+    width, height = view.picture.size
+    grid = record_grid(row) if shown == "canonical" else native_grid(width, height)
+    depth_m = np.random.default_rng(0).uniform(1, 9, (height, width)).astype(np.float32)
+    depth_m[3, 5] = np.nan
+    depth_m[4, 6] = -1
+    cloud = predicted_cloud(row, ShownMap.of(DenseMap(depth_m), grid))
+    assert len(cloud.points_cam) == width * height - 2
+    camera, (v, u) = view.camera, np.nonzero(depth_m > 0)
+    metres = depth_m[v, u].astype(np.float64)
+    expected = [
+        metres * (u - camera.cx_px) / camera.fx_px,
+        metres * (v - camera.cy_px) / camera.fy_px,
+        metres,
+    ]
+    np.testing.assert_allclose(cloud.points_cam, np.stack(expected, axis=1), rtol=1e-9, atol=1e-9)
 
 
 def test_another_reader_sees_the_same_points_and_colours(grid_row, tmp_path):

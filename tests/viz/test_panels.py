@@ -4,6 +4,7 @@ import pytest
 from depthvlm_bench.predict.contracts import DenseMap
 from depthvlm_bench.records.codec import record_grid
 from depthvlm_bench.viz.colour import scale_of
+from depthvlm_bench.viz.marks import HIT_RGB, MISS_RGB
 from depthvlm_bench.viz.overlay import depth_picture, resized
 from depthvlm_bench.viz.panels import (
     GAP_PX,
@@ -58,6 +59,16 @@ def test_a_contact_sheet_has_the_stated_size(grid_shown, lidar_shown):
     for several in ([grid_shown], [grid_shown, lidar_shown], [grid_shown] * 4):
         sheet = contact_sheet(several, "a set", "facts")
         assert sheet.size == sheet_size([shown.picture.size for shown in several])
+
+
+def test_a_contact_sheet_marks_hits_and_misses_of_a_prediction(grid_shown, predicted):
+    plain, marked = (
+        np.asarray(contact_sheet([shown], "a set", "facts")) for shown in (grid_shown, predicted)
+    )
+    assert plain.shape == marked.shape
+    for colour in (HIT_RGB, MISS_RGB):
+        assert not (plain == colour).all(axis=-1).any()
+        assert (marked == colour).all(axis=-1).any()
 
 
 def test_a_record_whose_depth_is_all_invalid_is_drawn(grid_row):
