@@ -1,18 +1,16 @@
-"""iBims-1 (core_raw): 100 tripod pictures with laser depth, calibration and two official masks an image."""
+"""iBims-1 (core_raw): 100 tripod pictures with laser depth, calibration, masks, marked edges and planes."""
 
-import io
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from depthvlm_bench.cards import builtin_card
 from depthvlm_bench.converters._files import RawTree, png_grid, require
 from depthvlm_bench.errors import FrameError
 from depthvlm_bench.frames import (
-    PICTURE_ERRORS,
     Converter,
     Frame,
     FrameRef,
@@ -22,10 +20,13 @@ from depthvlm_bench.frames import (
     Split,
 )
 from depthvlm_bench.geometry.camera import PinholeCamera
+from depthvlm_bench.records.marks import SurfaceMarks, decode_mask, marks_extra
 
 CARD = builtin_card("ibims1")
 CORE = "ibims1_core_raw"
 FOLDERS = {"rgb": "png", "depth": "png", "calib": "txt", "mask_invalid": "png", "mask_transp": "png"}
+# Marked edges, and planes by kind of surface: 0 none, k the k-th. Not every image has planes of every kind.
+EDGES, PLANES = "edges", ("mask_wall", "mask_table", "mask_floor")
 MASKS = ("mask_invalid", "mask_transp")  # both non-zero where the pixel is good, whatever their names say
 SATURATED = 65535
 
@@ -73,9 +74,10 @@ class Ibims1Source:
             )
         masked = np.zeros(values.shape, dtype=bool)
         for folder in MASKS:
-            masked |= ~self.mask(f"{folder}/{name}.png", values.shape)
+            masked |= self.mask(f"{folder}/{name}.png", values.shape) == 0
         grid = png_grid(encoded, values, masked | (values == SATURATED), CARD.depth_scale, picture.size)
         extra = {"masks": list(MASKS), "masked_share": round(float(masked.mean()), 6)}
+        extra |= marks_extra(self.marks(name, values.shape))
         return Frame(ref, picture, camera, grid, extra=extra, unmasked=values)
 
     def camera(self, name: str, size: tuple[int, int]) -> PinholeCamera:
@@ -87,26 +89,30 @@ class Ibims1Source:
         except ValueError as error:
             raise FrameError("bad_intrinsics", f"calib/{name}.txt: {error}") from error
 
-    def mask(self, relative: str, shape: tuple[int, ...]) -> npt.NDArray[np.bool_]:
-        """Where the mask says the pixel is good; a mask that is absent or of another size is an error."""
-        encoded = self.tree.read(relative, "missing_depth")
-        try:
-            with Image.open(io.BytesIO(encoded)) as image:
-                good: npt.NDArray[np.bool_] = np.asarray(image) != 0
-        except PICTURE_ERRORS as error:
-            raise FrameError("unreadable", f"{relative}: {error}") from error
-        if good.shape != shape:
-            raise FrameError("size_mismatch", f"{relative} is {good.shape[::-1]}, depth {shape[::-1]}")
-        return good
+    def marks(self, image: str, shape: tuple[int, ...]) -> SurfaceMarks:
+        """Edges and planes of an image, as far as the tree has them; one of another size is an error."""
+        there = [name for name in (EDGES, *PLANES) if self.tree.path(f"{name}/{image}.png").is_file()]
+        marked = {folder: self.mask(f"{folder}/{image}.png", shape) for folder in there}
+        edges = marked.pop(EDGES, None)
+        return SurfaceMarks(
+            None if edges is None else edges != 0,
+            tuple(labels.astype(np.uint8) for labels in marked.values()),
+        )
+
+    def mask(self, relative: str, shape: tuple[int, ...]) -> npt.NDArray[Any]:
+        """A mask's values (h, w); one that is absent or of another size is an error."""
+        return decode_mask(self.tree.read(relative, "missing_depth"), relative, shape)
 
     def layout(self) -> Iterator[LayoutItem]:
-        """The five folders and the list."""
+        """The five folders, the marks and the list."""
         for folder, suffix in FOLDERS.items():
             yield LayoutItem(f"{folder}/*.{suffix}", self.tree.count(f"{folder}/*.{suffix}"))
+        for folder in (EDGES, *PLANES):
+            yield LayoutItem(f"{folder}/*.png", self.tree.count(f"{folder}/*.png"), required=False)
         yield LayoutItem("imagelist.txt", int(self.image_list is not None), required=False)
 
     def close(self) -> None:
         """Nothing is held open."""
 
 
-CONVERTER = Converter(CARD, Ibims1Source)
+CONVERTER = Converter(CARD, Ibims1Source, version=2)

@@ -60,7 +60,11 @@ EXAMPLES = (
 )
 @click.option("--batch", type=click.IntRange(min=1), help="Pictures at once.  [default: the model's]")
 @click.option("--keep-maps", is_flag=True, help="Store each dense map in the run's folder, under maps/.")
-@click.option("--extra-metrics", is_flag=True, help="F-score, F-AUC and boundary F1 of dense maps; slower.")
+@click.option(
+    "--extra-metrics",
+    is_flag=True,
+    help="F-score, F-AUC and boundary F1 of dense maps, and iBims-1's edge and plane errors; slower.",
+)
 @click.option("--dry-run", is_flag=True, help="Say what would be predicted, do nothing.")
 @out_option("runs/ and results/", "WORKSPACE")
 @option_option

@@ -29,6 +29,7 @@ from depthvlm_bench.predict.readout import ViewMap, read_bilinear, read_nearest,
 from depthvlm_bench.predict.store import RunStore
 from depthvlm_bench.progress import Progress
 from depthvlm_bench.records.codec import compat_depth_m, record_grid, source_camera
+from depthvlm_bench.records.marks import marks_of
 from depthvlm_bench.records.reader import (
     VIEW_COLUMNS,
     InputMode,
@@ -49,7 +50,7 @@ PART_IMAGES = 64
 PART_SECONDS = 60.0
 DEPTH_COLUMNS = (
     *("depth", "depth_scale", "depth_affine", "depth_points", "depth_uv_step"),
-    *("valid_min", "valid_max"),
+    *("valid_min", "valid_max", "extra"),
 )
 
 Row = Mapping[str, Any]
@@ -309,7 +310,8 @@ def _structure(row: Row, depth: Depth, asked: BoolArray, prediction_m: FloatArra
     shape = depth.values.shape
     truth_m = np.where(asked, depth.depth_m, np.nan).reshape(shape)
     rays = source_camera(row).rays(*depth.source_pixels()).reshape(*shape, 3)
-    return structure_metrics(prediction_m.reshape(shape), truth_m, rays, (row["valid_min"], row["valid_max"]))
+    range_m, marks = (row["valid_min"], row["valid_max"]), marks_of(row["extra"], row["id"])
+    return structure_metrics(prediction_m.reshape(shape), truth_m, rays, range_m, marks)
 
 
 def _compat_counts(row: Row, dense_map: DenseMap, settings: RunSettings) -> dict[str, Any]:

@@ -74,10 +74,11 @@ ALIGNED_METRICS = tuple(
 
 
 def aligned_metrics(prediction_m: npt.ArrayLike, truth_m: npt.ArrayLike) -> dict[str, float]:
-    """delta1 and AbsRel of one image after each alignment; NaN with fewer than MIN_POINTS answers.
+    """delta1 and AbsRel of one image after each alignment; X is scale, affine or disparity.
 
-    delta1_X: hits over asked, so a point without an answer is a miss; abs_rel_X: mean |p - g| / g over the
-    answered points. X is scale, affine or disparity.
+    delta1_X: hits over asked, so a point without an answer is a miss, and all are where fewer than MIN_POINTS
+    are answered; abs_rel_X: mean |p - g| / g over the answered points, NaN there. Both are NaN for images
+    that ask fewer than MIN_POINTS points: which images count is never up to the model.
     """
     aligned = {
         "scale": scale_aligned(prediction_m, truth_m),
@@ -89,7 +90,7 @@ def aligned_metrics(prediction_m: npt.ArrayLike, truth_m: npt.ArrayLike) -> dict
 
 
 def _scores(name: str, aligned_m: FloatArray | None, truth_m: FloatArray) -> dict[str, float]:
-    delta1 = abs_rel = math.nan
+    delta1, abs_rel = (0.0 if len(truth_m) >= MIN_POINTS else math.nan), math.nan
     if aligned_m is not None:
         usable = answered(aligned_m)
         delta1 = float((larger_ratio(aligned_m, truth_m) < DELTA1_RATIO).mean())

@@ -65,14 +65,12 @@ def dense_delta1_counts(prediction_m: npt.ArrayLike, truth_m: npt.ArrayLike) -> 
 def _block_counts(prediction: npt.NDArray[Any], truth: npt.NDArray[Any]) -> Counts:
     difference = prediction - truth
     np.abs(difference, out=difference)
-    quarter = np.minimum(prediction, truth)
-    quarter *= 0.25
-    hits = int(np.count_nonzero(difference < quarter))
-    asked = _positive_finite(truth)
-    count = int(np.count_nonzero(asked))
-    if prediction.min() > 0 and prediction.max() < np.inf:
-        return Counts(count, count, hits)
-    return Counts(count, int(np.count_nonzero(asked & _positive_finite(prediction))), hits)
+    lower = np.minimum(prediction, truth)
+    asked = answered = int(np.count_nonzero(_positive_finite(truth)))
+    if not (prediction.min() > 0 and prediction.max() < np.inf):
+        answered = int(np.count_nonzero((lower > 0) & (difference < np.inf)))
+    lower *= 0.25
+    return Counts(asked, answered, int(np.count_nonzero(difference < lower)))
 
 
 def _positive_finite(values: npt.NDArray[Any]) -> BoolArray:

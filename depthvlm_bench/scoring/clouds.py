@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.spatial import cKDTree
 
-from depthvlm_bench.conventions import FloatArray, IntArray, check_points
+from depthvlm_bench.conventions import FloatArray, IntArray
 from depthvlm_bench.scoring.metrics import answered
 
 DEFAULT_RADIUS_M = 0.05
@@ -116,23 +116,3 @@ def f_auc(distances: CloudDistances, min_depth_m: float, max_depth_m: float) -> 
         raise ValueError(f"no radii between {min_depth_m} m and {max_depth_m} / {AUC_FAR_SHARE:g} m")
     radii = np.geomspace(min_depth_m, far_m, AUC_RADII)
     return math.fsum(f_score(distances, float(radius)) for radius in radii) / AUC_RADII
-
-
-def point_metrics(points: npt.ArrayLike, true_points: npt.ArrayLike) -> dict[str, float]:
-    """Pixel by pixel: points_rel = mean |P - G| / |G|, points_delta1 = share of |P - G| < min(|P|, |G|) / 4.
-
-    Source: MoGe's rel_point and delta1_point (which adds 1e-6 to |G|). MoGe first shifts, scales or fits its
-    points; these are metric, as they come. rel is over answered points (finite, z > 0), NaN without any;
-    delta1 over all.
-
-    Args:
-        points, true_points: (N, 3) metres, camera frame, of the same pixels; truth finite.
-    """
-    predicted, true = check_points(points, "points"), check_points(true_points, "true_points")
-    usable = answered(predicted[:, 2]) & np.isfinite(predicted).all(axis=1)
-    with np.errstate(over="ignore"):
-        p, g = predicted[usable], true[usable]
-        error, reach_p, reach_g = (np.linalg.norm(x, axis=1) for x in (p - g, p, g))
-        hits = np.count_nonzero(error < 0.25 * np.minimum(reach_p, reach_g))
-    rel = float((error / reach_g).mean()) if len(error) else math.nan
-    return {"points_rel": rel, "points_delta1": float(hits / len(true)) if len(true) else math.nan}

@@ -4,18 +4,23 @@ Maps are (H, W) z-depth in metres; anything but finite and positive is no answer
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
 
 import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import distance_transform_edt
 
-from depthvlm_bench.conventions import FloatArray, IntArray
+from depthvlm_bench.conventions import BoolArray, FloatArray, IntArray
+from depthvlm_bench.errors import DataMissingError
 from depthvlm_bench.scoring.aligned import answers_only
 from depthvlm_bench.scoring.clouds import points_from_depth
 
 BOUNDARY_EXCESS = np.linspace(0.05, 0.25, 10)
 EDGE_REACH_PX = 10.0
+CANNY_SIGMA_PX, CANNY_THRESHOLDS = math.sqrt(2), (0.1, 0.2)
 MIN_PLANE_SHARE = 0.05
 
 
@@ -76,16 +81,35 @@ def _count_above(ratio: FloatArray) -> IntArray:
     return np.cumsum(np.bincount(passed, minlength=len(limits) + 1)[:0:-1])[::-1]
 
 
-def edge_detector_input(prediction_m: npt.ArrayLike) -> FloatArray:
-    """(p - min p) / (max p - min p), (H, W) in [0, 1]; NaN where there is no answer, 0 for a constant map.
+def predicted_edges(prediction_m: npt.ArrayLike) -> BoolArray:
+    """(H, W) edges of a predicted map as iBims-1's script finds them, with scikit-image's Canny.
 
-    What iBims-1's script hands to Canny (sigma sqrt(2), thresholds 0.1 and 0.2) to find predicted edges.
+    The depths are brought to 0..1, (p - min p) / (max p - min p); sigma sqrt(2), thresholds 0.1 and 0.2. What
+    has no answer, and its neighbourhood, has no edge; nor has a constant map.
+
+    Raises:
+        DataMissingError: scikit-image is not installed.
     """
-    prediction = answers_only(prediction_m)
-    if np.isnan(prediction).all():
-        return prediction
-    low, high = np.nanmin(prediction), np.nanmax(prediction)
-    return (prediction - low) / (high - low) if high > low else prediction - low
+    canny, prediction = _canny(), answers_only(prediction_m)
+    known = ~np.isnan(prediction)
+    if not known.any():
+        return known
+    low, high = prediction[known].min(), prediction[known].max()
+    normal = np.where(known, prediction - low, 0.0) / ((high - low) or 1.0)
+    return np.asarray(canny(normal, CANNY_SIGMA_PX, *CANNY_THRESHOLDS, mask=known), np.bool_)
+
+
+@cache
+def _canny() -> Callable[..., BoolArray]:
+    try:
+        found: Callable[..., BoolArray] = import_module("skimage.feature").canny
+    except ImportError as error:
+        raise DataMissingError(
+            "scikit-image is not installed",
+            why="the depth boundary errors of marked edges are measured with its Canny",
+            next_step="pip install 'depthvlm-bench[edges]'",
+        ) from error
+    return found
 
 
 @dataclass(frozen=True)
@@ -129,64 +153,59 @@ def depth_boundary_errors(
 
 @dataclass(frozen=True, eq=False)
 class PlanarityErrors:
-    """iBims-1's PE, (K,) one a plane, NaN where the plane is too small or has fewer than three answers."""
+    """iBims-1's PE, (K,) one a plane, by label; NaN where it is too small or has fewer than three answers."""
 
     flatness_cm: FloatArray
     orientation_deg: FloatArray
 
 
 def planarity_errors(
-    prediction_m: npt.ArrayLike,
-    truth_m: npt.ArrayLike,
-    rays: npt.ArrayLike,
-    plane_of_pixel: npt.ArrayLike,
-    true_normals: npt.ArrayLike,
+    prediction_m: npt.ArrayLike, truth_m: npt.ArrayLike, rays: npt.ArrayLike, planes: npt.ArrayLike
 ) -> PlanarityErrors:
     """How flat predicted planes are, and how they are turned.
 
     For each plane: its predicted depths times median(g) / median(p), so that scale does not count; their
     points are fitted by the plane of least squared distance (smallest principal component). flatness:
     standard deviation of the distances to the fitted plane, 100 cm a metre. orientation: angle between the
-    fitted and the true normal, either sign, 0 to 90 degrees.
+    normals of the planes fitted to the prediction and to the truth, 0 to 90 degrees.
 
     Source: Koch et al. 2018, PE_plan and PE_ori, as in its published Python script v0.9: pixels need truth
     and an answer, planes under 5 % of the picture are left out, and the score is the mean over all planes of
-    all images (wall, table and floor alike). The script counts pixels from 1, for calibrations in Matlab's
-    convention; here `rays` settle that. The paper writes V[.], read here as the script's standard deviation.
+    all images (wall, table and floor alike). The script takes true normals from plane parameters, which come
+    with the .mat files only; here they are those of the true points. It counts pixels from 1, for
+    calibrations in Matlab's convention; here `rays` settle that. The paper writes V[.], read here as the
+    script's standard deviation.
 
     Args:
         prediction_m, truth_m: (H, W).
         rays: (H, W, 3) camera rays with z = 1.
-        plane_of_pixel: (H, W) integers, 0 for none, k for the plane of row k - 1.
-        true_normals: (K, 3) in the camera frame (OpenCV), any length and sign; see `normals_from_ibims`.
+        planes: (H, W) integers, 0 for none; each other value is one plane.
     """
     p, g = answers_only(prediction_m), answers_only(truth_m)
-    labels = np.where(np.isnan(p) | np.isnan(g), 0, np.asarray(plane_of_pixel))
-    along, errors = np.asarray(rays, np.float64), []
-    for number, normal in enumerate(np.reshape(np.asarray(true_normals, np.float64), (-1, 3)), start=1):
-        on = labels == number
+    marked, along = np.asarray(planes), np.asarray(rays, np.float64)
+    if not p.shape == g.shape == marked.shape:
+        raise ValueError(f"maps and planes differ in shape: {p.shape}, {g.shape} and {marked.shape}")
+    labels = np.where(np.isnan(p) | np.isnan(g), 0, marked)
+    errors = []
+    for label in np.unique(marked[marked != 0]):
+        on = labels == label
         if on.sum() < max(3, MIN_PLANE_SHARE * labels.size):
             errors.append((math.nan, math.nan))
             continue
         scaled_m = p[on] * (np.median(g[on]) / np.median(p[on]))
-        errors.append(_plane_errors(points_from_depth(scaled_m, along[on]), normal))
+        errors.append(_plane_errors(*(points_from_depth(depth, along[on]) for depth in (scaled_m, g[on]))))
     flatness, orientation = np.reshape(errors, (-1, 2)).T
     return PlanarityErrors(flatness, orientation)
 
 
-def _plane_errors(points: FloatArray, true_normal: FloatArray) -> tuple[float, float]:
+def _plane_errors(points: FloatArray, true_points: FloatArray) -> tuple[float, float]:
     """Flatness in cm and orientation in degrees of one plane's points (N, 3)."""
-    centred = points - points.mean(axis=0)
-    normal = np.linalg.eigh(centred.T @ centred)[1][:, 0]
+    normal, true_normal = _fitted_normal(points), _fitted_normal(true_points)
     sine, cosine = np.linalg.norm(np.cross(true_normal, normal)), abs(np.dot(true_normal, normal))
-    return float(np.std(centred @ normal)) * 100, math.degrees(math.atan2(sine, cosine))
+    return float(np.std(points @ normal)) * 100, math.degrees(math.atan2(sine, cosine))
 
 
-def normals_from_ibims(normals: npt.ArrayLike) -> FloatArray:
-    """iBims-1's plane normals (K, 3) in the camera frame (OpenCV).
-
-    Its script builds points as (x, y, z) = (right, forward, up), and reads the normals from columns 4 to 6 of
-    the plane parameters; so right = x, down = -z, forward = y.
-    """
-    x, y, z = np.reshape(np.asarray(normals, np.float64), (-1, 3)).T
-    return np.stack([x, -z, y], axis=1)
+def _fitted_normal(points: FloatArray) -> FloatArray:
+    """Unit normal (3,) of the plane with the least squared distances to points (N, 3)."""
+    centred = points - points.mean(axis=0)
+    return np.asarray(np.linalg.eigh(centred.T @ centred)[1][:, 0])

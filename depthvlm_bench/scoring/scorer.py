@@ -37,7 +37,7 @@ from depthvlm_bench.scoring.statistics import (
     per_image_metrics,
     pooled_metrics,
 )
-from depthvlm_bench.scoring.structure import STRUCTURE_METRICS
+from depthvlm_bench.scoring.structure import STRUCTURE_METRICS, over_planes
 from depthvlm_bench.scoring.text import depthlm_values
 from depthvlm_bench.scoring.uncertainty import Units, as_units, benchmark_interval
 
@@ -166,20 +166,25 @@ def other_metrics(
         }
         names = (*ALIGNED_METRICS, *_measured(found))
         extra = {name: [_number(row[name]) for row in found] for name in names}
+        planes = over_planes(_rows_of(extra)) if "pe_planes" in extra else {}
     else:
         values = point_values(store.predictions(), protocol)
         statistics = {
             row["id"]: _point_statistics(row, values[row["id"]]) for row in rows if row["id"] in values
         }
-        extra = {}
+        extra, planes = {}, {}
     if not statistics:
         return {}
     ids = list(statistics)
     per_image = [per_image_metrics(item) for item in statistics.values()]
     columns = {name: [image[name] for image in per_image] for name in per_image[0] if name != METRIC} | extra
     means = {name: mean_over_images(column, ids) for name, column in columns.items()}
-    figures = means | pooled_metrics(list(statistics.values()))
+    figures = means | pooled_metrics(list(statistics.values())) | planes
     return {name: value if math.isfinite(value) else None for name, value in sorted(figures.items())}
+
+
+def _rows_of(columns: Mapping[str, Sequence[float]]) -> list[dict[str, float]]:
+    return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
 
 
 def _measured(dense: list[dict[str, Any]]) -> list[str]:

@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +12,14 @@ from raw_ibims1 import (
     WIDTH,
     png,
     real_ibims1_tree,
+    write_ibims1_marks,
     write_ibims1_tree,
 )
 
 from depthvlm_bench.errors import DataMissingError, FrameError
 from depthvlm_bench.frames import FrameRef, Split, scorable
 from depthvlm_bench.geometry.grids import PixelAffine
+from depthvlm_bench.records.marks import marks_of
 from depthvlm_bench.registry import load_converter
 
 CONVERTER = load_converter("ibims1")
@@ -137,6 +140,31 @@ def test_the_share_that_masks_took_is_recorded(frames):
     assert extra["masks"] == ["mask_invalid", "mask_transp"]
     assert extra["masked_share"] == pytest.approx((5 * 7 + 6 * 10) / (WIDTH * HEIGHT), abs=1e-6)
     assert frames["corridor_02"].extra["masked_share"] == 0
+
+
+def test_marked_edges_and_planes_are_kept(tmp_path):
+    truth = write_ibims1_tree(tmp_path)
+    random = np.random.default_rng(0)
+    edges = random.random((HEIGHT, WIDTH)) < 0.1
+    wall, floor = random.integers(0, 4, (2, HEIGHT, WIDTH), dtype=np.uint8)
+    write_ibims1_marks(truth.core, "lab_01", edges, {"mask_wall": wall, "mask_floor": floor})
+    source = open_tree(truth.root)
+    refs = index(source)
+    found = marks_of(json.dumps(source.read(refs["lab_01"]).extra), "lab_01")
+    assert np.array_equal(found.edges, edges)
+    assert [labels.tolist() for labels in found.planes] == [wall.tolist(), floor.tolist()]
+    assert set(source.read(refs["corridor_02"]).extra) == {"masks", "masked_share"}
+    found = {item.pattern: (item.found, item.required) for item in source.layout()}
+    assert found["edges/*.png"] == found["mask_floor/*.png"] == (1, False)
+    assert found["mask_table/*.png"] == (0, False)
+
+
+def test_marks_of_another_size_are_not_kept(tmp_path):
+    truth = write_ibims1_tree(tmp_path)
+    write_ibims1_marks(truth.core, "lab_01", np.zeros((3, 4)), {})
+    source = open_tree(truth.root)
+    with pytest.raises(FrameError, match=r"size_mismatch: edges/lab_01\.png is \(4, 3\), depth \(64, 48\)"):
+        source.read(index(source)["lab_01"])
 
 
 @pytest.mark.parametrize("number", range(1, 12))

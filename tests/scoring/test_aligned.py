@@ -124,8 +124,18 @@ def test_a_wrong_scale_is_forgiven_and_a_missing_answer_is_not():
 
 
 def test_metrics_of_few_points_are_nan():
-    prediction, truth = scene(count=10)
+    prediction, truth = scene(count=MIN_POINTS - 1)
     assert all(math.isnan(value) for value in aligned_metrics(prediction, truth).values())
+
+
+@pytest.mark.parametrize("answers", [0, MIN_POINTS - 1])
+def test_an_image_with_too_few_answers_is_missed_and_not_left_out(answers):
+    """Else a model could choose its images by its silence."""
+    _, truth = scene()
+    found = aligned_metrics(np.where(np.arange(len(truth)) < answers, truth, math.nan), truth)
+    for name in ("scale", "affine", "disparity"):
+        assert found[f"delta1_{name}"] == 0
+        assert math.isnan(found[f"abs_rel_{name}"])
 
 
 def test_absurd_answers_leave_no_warning(recwarn):

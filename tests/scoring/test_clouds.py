@@ -8,7 +8,6 @@ from depthvlm_bench.scoring.clouds import (
     cloud_distances,
     f_auc,
     f_score,
-    point_metrics,
     points_from_depth,
     sampled_pixels,
 )
@@ -125,30 +124,3 @@ def test_a_sampled_perfect_map_still_scores_one():
     distances = cloud_distances(wavy(), wavy(), rays_of(), limit=100)
     assert len(distances.to_truth_m) <= 100
     assert f_score(distances) == 1
-
-
-def test_point_metrics_are_those_of_a_loop():
-    random = np.random.default_rng(3)
-    true = random.uniform(-1, 1, (200, 3)) + np.array([0, 0, 3])
-    points = true + random.normal(0, 0.5, (200, 3))
-    points[0], points[1], points[2, 2] = math.nan, (math.inf, 0, 1), -1.0
-    answered = [(p, g) for p, g in zip(points, true, strict=True) if np.isfinite(p).all() and p[2] > 0]
-    rel = sum(math.dist(p, g) / math.hypot(*g) for p, g in answered) / len(answered)
-    hits = sum(math.dist(p, g) < 0.25 * min(math.hypot(*p), math.hypot(*g)) for p, g in answered)
-    found = point_metrics(points, true)
-    assert found == pytest.approx({"points_rel": rel, "points_delta1": hits / 200})
-
-
-@pytest.mark.parametrize(("scale", "hit"), [(1.0, 1), (1.2, 1), (1.3, 0), (0.81, 1), (0.79, 0)])
-def test_scaled_points_are_off_by_their_scale(scale, hit):
-    """Along the ray, the points' delta1 is delta1 of depth."""
-    true = points_from_depth(wavy(), rays_of()).reshape(-1, 3)
-    found = point_metrics(true * scale, true)
-    assert found == pytest.approx({"points_rel": abs(scale - 1), "points_delta1": hit})
-
-
-def test_no_points_have_no_score():
-    assert all(math.isnan(value) for value in point_metrics(np.empty((0, 3)), np.empty((0, 3))).values())
-    found = point_metrics(np.full((2, 3), math.nan), np.ones((2, 3)))
-    assert math.isnan(found["points_rel"])
-    assert found["points_delta1"] == 0

@@ -2,14 +2,16 @@ import math
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
+from depthvlm_bench.errors import DataMissingError
 from depthvlm_bench.geometry.camera import PinholeCamera
+from depthvlm_bench.scoring import edges as edges_module
 from depthvlm_bench.scoring.edges import (
     boundary_scores,
     depth_boundary_errors,
-    edge_detector_input,
-    normals_from_ibims,
     planarity_errors,
+    predicted_edges,
 )
 
 THRESHOLDS = [0.05 + k * 0.2 / 9 for k in range(10)]
@@ -159,14 +161,68 @@ def test_edge_maps_of_unequal_shape_are_refused():
         depth_boundary_errors(np.ones((2, 3)), np.ones((3, 2)))
 
 
-def test_the_edge_detector_sees_depth_from_zero_to_one(recwarn):
-    found = edge_detector_input([[2.0, 4.0], [3.0, 0.0]])
-    assert found[:, 0].tolist() == [0.0, 0.5]
-    assert found[0, 1] == 1
-    assert math.isnan(found[1, 1])
-    assert edge_detector_input(np.full((2, 2), 3.0)).tolist() == [[0, 0], [0, 0]]
-    assert np.isnan(edge_detector_input(np.zeros((2, 2)))).all()
+def canny_by_hand(prediction, size):
+    """Canny 1986: smooth, gradient, thin along it pixel by pixel, keep weak edges that touch strong ones."""
+    normal = (prediction - prediction.min()) / np.ptp(prediction)
+    smooth, weight = (
+        ndimage.gaussian_filter(x, math.sqrt(2), mode="constant") for x in (normal, np.ones(size))
+    )
+    right, down = (ndimage.sobel(smooth / weight, axis=axis) for axis in (1, 0))
+    strength, thin = np.hypot(right, down), np.zeros(size, dtype=bool)
+    for y in range(1, size[0] - 1):
+        for x in range(1, size[1] - 1):
+            if strength[y, x] >= 0.1:
+                longer = max(abs(down[y, x]), abs(right[y, x]))
+                dy, dx = down[y, x] / longer, right[y, x] / longer
+                beside = ndimage.map_coordinates(strength, [[y + dy, y - dy], [x + dx, x - dx]], order=1)
+                thin[y, x] = strength[y, x] >= beside.max() - 1e-12
+    pieces, _ = ndimage.label(thin, np.ones((3, 3)))
+    return np.isin(pieces, np.unique(pieces[thin & (strength >= 0.2)])) & thin
+
+
+def disc():
+    v, u = np.mgrid[:40, :50]
+    return np.where((u - 24.3) ** 2 + (v - 19.6) ** 2 < 110, 2.0, 5.0) + 0.01 * u
+
+
+def test_predicted_edges_are_cannys():
+    pytest.importorskip("skimage", reason="scikit-image finds predicted edges")
+    assert np.array_equal(predicted_edges(disc()), canny_by_hand(disc(), (40, 50)))
+
+
+def test_predicted_edges_do_not_depend_on_scale_and_shift():
+    pytest.importorskip("skimage", reason="scikit-image finds predicted edges")
+    found = predicted_edges(disc())
+    assert 20 < found.sum() < 120
+    assert np.array_equal(predicted_edges(disc() * 4 + 2), found)
+
+
+def test_nothing_and_no_difference_have_no_edges(recwarn):
+    pytest.importorskip("skimage", reason="scikit-image finds predicted edges")
+    assert not predicted_edges(np.full(SIZE, 3.0)).any()
+    for answer in (0.0, -1.0, math.nan, math.inf):
+        assert not predicted_edges(np.full(SIZE, answer)).any()
     assert not recwarn.list
+
+
+def test_a_hole_is_no_edge():
+    pytest.importorskip("skimage", reason="scikit-image finds predicted edges")
+    holed = step_map(column=25)
+    holed[8:16, 5:12] = math.nan
+    assert np.array_equal(predicted_edges(holed), predicted_edges(step_map(column=25)))
+    assert predicted_edges(holed).any()
+
+
+def test_without_scikit_image_the_command_that_brings_it_is_named(monkeypatch):
+    def absent(name):
+        raise ImportError(name)
+
+    edges_module._canny.cache_clear()
+    monkeypatch.setattr(edges_module, "import_module", absent)
+    with pytest.raises(DataMissingError, match=r"scikit-image is not installed") as caught:
+        predicted_edges(step_map())
+    assert "depthvlm-bench[edges]" in caught.value.one_line()
+    edges_module._canny.cache_clear()
 
 
 CAMERA = PinholeCamera(40, 32, 38.0, 39.0, 19.5, 15.5)
@@ -187,7 +243,7 @@ def turned(degrees):
 @pytest.mark.parametrize("scale", [0.2, 1.0, 5.0])
 def test_a_turned_plane_is_flat_and_off_by_its_turn(degrees, scale):
     truth, prediction = plane_depth(turned(0), 3.0), plane_depth(turned(degrees), 3.0) * scale
-    found = planarity_errors(prediction, truth, RAYS, np.ones_like(U), [-2 * turned(0)])
+    found = planarity_errors(prediction, truth, RAYS, np.ones_like(U))
     assert found.orientation_deg == pytest.approx([degrees], abs=1e-5)
     assert found.flatness_cm == pytest.approx([0], abs=1e-8)
 
@@ -195,29 +251,28 @@ def test_a_turned_plane_is_flat_and_off_by_its_turn(degrees, scale):
 def test_noise_across_a_plane_is_its_flatness():
     truth = plane_depth([0, 0, 1.0], 2.0)
     checker = np.where((U + V) % 2, 0.03, -0.03)
-    found = planarity_errors(truth + checker, truth, RAYS, np.ones_like(U), [[0, 0, 1.0]])
+    found = planarity_errors(truth + checker, truth, RAYS, np.ones_like(U))
     assert found.flatness_cm == pytest.approx([3.0], rel=1e-3)
     assert found.orientation_deg == pytest.approx([0], abs=0.05)
 
 
-def test_planes_are_told_apart_by_their_number():
-    floor, wall = np.array([0.0, 1.0, 0.0]), np.array([0.0, 0.0, 1.0])
-    labels = np.where(V >= 20, 1, 2)
-    truth = np.where(labels == 1, plane_depth(floor, 1.2), 3.0)
-    bent = np.where(labels == 1, truth, plane_depth(turned(10), 3.0))
-    found = planarity_errors(bent, truth, RAYS, labels, [floor, wall])
-    assert found.orientation_deg == pytest.approx([0, 10], abs=1e-5)
-    swapped = planarity_errors(truth, truth, RAYS, labels, [wall, floor])
-    assert swapped.orientation_deg == pytest.approx([90, 90], abs=1e-5)
+def test_planes_are_told_apart_by_their_label():
+    floor = np.array([0.0, 1.0, 0.0])
+    labels = np.where(V >= 20, 7, 9)
+    truth = np.where(labels == 7, plane_depth(floor, 1.2), 3.0)
+    bent = np.where(labels == 7, truth, plane_depth(turned(10), 3.0))
+    assert planarity_errors(bent, truth, RAYS, labels).orientation_deg == pytest.approx([0, 10], abs=1e-5)
+    wall = np.full(U.shape, 3.0)
+    assert planarity_errors(wall, truth, RAYS, labels).orientation_deg == pytest.approx([90, 0], abs=1e-5)
 
 
 def test_small_planes_and_unanswered_ones_are_left_out(recwarn):
     truth = np.full(U.shape, 2.0)
     labels = np.where(V < 1, 1, 2)
-    found = planarity_errors(truth, truth, RAYS, labels, [[0, 0, 1.0]] * 3)
-    assert np.isnan(found.flatness_cm).tolist() == [True, False, True]
-    assert np.isnan(planarity_errors(truth * 0, truth, RAYS, labels, [[0, 0, 1.0]] * 2).orientation_deg).all()
-    assert planarity_errors(truth, truth, RAYS, labels, np.empty((0, 3))).flatness_cm.shape == (0,)
+    found = planarity_errors(truth, truth, RAYS, labels)
+    assert np.isnan(found.flatness_cm).tolist() == [True, False]
+    assert np.isnan(planarity_errors(truth * 0, truth, RAYS, labels).orientation_deg).tolist() == [True, True]
+    assert planarity_errors(truth, truth, RAYS, labels * 0).flatness_cm.shape == (0,)
     assert not recwarn.list
 
 
@@ -226,27 +281,28 @@ def test_pixels_without_truth_or_answer_take_no_part():
     prediction, holed = truth.copy(), truth.copy()
     prediction[:5], holed[-5:] = math.nan, 0.0
     prediction[-5:] = 77.0
-    found = planarity_errors(prediction, holed, RAYS, np.ones_like(U), [turned(5)])
+    found = planarity_errors(prediction, holed, RAYS, np.ones_like(U))
     assert found.flatness_cm == pytest.approx([0], abs=1e-8)
     assert found.orientation_deg == pytest.approx([0], abs=1e-5)
 
 
-def test_flatness_and_orientation_are_those_of_a_least_squares_plane():
+def test_flatness_and_orientation_are_those_of_least_squares_planes():
     random = np.random.default_rng(5)
-    truth = plane_depth(turned(15), 2.5)
+    truth = plane_depth(turned(15), 2.5) + random.normal(0, 0.002, U.shape)
     prediction = truth * random.uniform(0.95, 1.05, truth.shape)
-    found = planarity_errors(prediction, truth, RAYS, np.ones_like(U), [turned(15)])
-    points = (prediction * np.median(truth) / np.median(prediction))[..., None] * RAYS
-    points = points.reshape(-1, 3)
-    normal = np.linalg.svd(points - points.mean(axis=0), full_matrices=False)[2][2]
+    found = planarity_errors(prediction, truth, RAYS, np.ones_like(U))
+    scaled = prediction * np.median(truth) / np.median(prediction)
+    points, true = ((depth[..., None] * RAYS).reshape(-1, 3) for depth in (scaled, truth))
+    normal, true_normal = (
+        np.linalg.svd(x - x.mean(axis=0), full_matrices=False)[2][2] for x in (points, true)
+    )
     distances = [(x - points.mean(axis=0)) @ normal for x in points]
     flatness = 100 * math.sqrt(sum(d * d for d in distances) / len(distances))
-    angle = math.degrees(math.acos(min(1.0, abs(normal @ turned(15)))))
+    angle = math.degrees(math.acos(min(1.0, abs(normal @ true_normal))))
     assert found.flatness_cm == pytest.approx([flatness], rel=1e-9)
     assert found.orientation_deg == pytest.approx([angle], abs=1e-6)
 
 
-def test_ibims_normals_are_brought_to_the_camera_frame():
-    """Its axes are right, forward, up: a floor's normal (0, 0, 1) points up, which is -y in the camera."""
-    found = normals_from_ibims([[0, 0, 1], [0, 1, 0], [1, 0, 0]])
-    assert found.tolist() == [[0, -1, 0], [0, 0, 1], [1, 0, 0]]
+def test_planes_of_another_shape_are_refused():
+    with pytest.raises(ValueError, match="differ in shape"):
+        planarity_errors(np.ones(U.shape), np.ones(U.shape), RAYS, np.ones((2, 2)))
