@@ -9,6 +9,7 @@ from drawn_points import NO_ANSWERS, POINTS, columns
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+import depthvlm_bench.scoring.statistics as st_module
 from depthvlm_bench.scoring.statistics import (
     DISTANCE_EDGES_M,
     RATIO_NAMES,
@@ -284,3 +285,12 @@ def float32_neighbours(truth):
             step = np.nextafter(step, direction)
             steps.append(step)
     return np.concatenate(steps), np.tile(truth, 2 * len(steps))
+
+
+def test_the_place_among_the_ratios_of_delta_auc_is_exact():
+    walls = st_module._AUC_RATIOS
+    around = np.concatenate([walls, np.nextafter(walls, 0), np.nextafter(walls, np.inf)])
+    random = 1.25 ** np.random.default_rng(0).uniform(0, 6, 10_000)
+    ratio = np.concatenate([[1.0, np.inf, 1e308], around, random])
+    expected = np.searchsorted(walls, ratio, side="right")
+    assert np.array_equal(st_module._first_ratio_above(ratio), expected)
