@@ -11,7 +11,7 @@ from typing import Any, Literal, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from depthvlm_bench.cards import DatasetCard, Role, Tags
 from depthvlm_bench.conventions import FLAG_OCCLUSION_SUSPECT, UINT16_MAX, BoolArray, FloatArray
@@ -30,6 +30,12 @@ DepthKind = Literal["z", "ray", "ray_homogeneous"]
 
 # What Pillow raises for a file that is no picture, or a broken or absurdly large one.
 PICTURE_ERRORS = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
+
+
+def picture_fault(error: Exception) -> str:
+    """What a picture error says, the same in every run: Pillow names the buffer by its address."""
+    return "no picture that can be read" if isinstance(error, UnidentifiedImageError) else str(error)
+
 
 POINT_DEPTH_SCALE = 256.0
 FINE_UV_STEP_PX, COARSE_UV_STEP_PX = 1 / 16, 1 / 8
@@ -112,7 +118,7 @@ class Picture:
             with Image.open(io.BytesIO(self.encoded)) as image:
                 return image.size
         except PICTURE_ERRORS as error:
-            raise FrameError("unreadable", f"{self.path}: {error}") from error
+            raise FrameError("unreadable", f"{self.path}: {picture_fault(error)}") from error
 
     @cached_property
     def sha256(self) -> str:
@@ -125,7 +131,7 @@ class Picture:
             with Image.open(io.BytesIO(self.encoded)) as image:
                 rgb = image.convert("RGB")
         except PICTURE_ERRORS as error:
-            raise FrameError("unreadable", f"{self.path}: {error}") from error
+            raise FrameError("unreadable", f"{self.path}: {picture_fault(error)}") from error
         rgb.info.clear()
         return rgb
 

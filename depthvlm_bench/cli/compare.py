@@ -47,11 +47,12 @@ class Comparison:
     """One line of the table.
 
     Attributes:
-        set_name: a set, or "mean" for the mean over the sets that are ranked.
+        set_name: a set, or "mean" for the mean over the sets on which both are ranked.
         first, second: delta1 of each.
         units: what was resampled and flipped: as many images, or scenes.
         p: of the paired test; p_holm: the same after Holm over the sets; the mean's is its p.
         verdict: which is better; tie: p_holm >= 5 %; too few: no p < 5 % is possible with so few units.
+        complete, ranked: whether both results are; a partial one is never ranked.
     """
 
     set_name: str
@@ -65,6 +66,8 @@ class Comparison:
     p: float
     p_holm: float
     verdict: Verdict
+    complete: bool
+    ranked: bool
 
 
 @click.command("compare", epilog=examples(*EXAMPLES))
@@ -111,18 +114,36 @@ def command(
     selection = Selection(protocol.name, mode, shown, camera, normal_where(where), protocol.hash)  # type: ignore[arg-type]
     sides = find_sides((first, second), selection, results or workspace / "results")
     names = common_sets(*sides, set_names)
-    rule = load_protocol(sides[0].results[names[0]].protocol).bootstrap
-    lines = compare(*sides, names, rule)
+    shared = sides[0].results[names[0]]
+    lines = compare(*sides, names, image_bootstrap(shared.protocol))
     if as_json:
-        labels = {"first": sides[0].label, "second": sides[1].label}
-        print_json(labels | {"comparisons": [asdict(line) for line in lines]})
+        said = {"first": sides[0].label, "second": sides[1].label}
+        said |= {name: getattr(shared, name) for name in ("protocol", "mode", "input", "track", "where")}
+        print_json(said | {"comparisons": [asdict(line) for line in lines]})
         return
-    print_comparison(*sides, lines)
+    print_comparison(*sides, shared, lines)
+
+
+def image_bootstrap(protocol: str) -> "Bootstrap":
+    """The rule by which a protocol's images, or scenes, are drawn.
+
+    Raises:
+        UsageError: the protocol averages over points.
+    """
+    from depthvlm_bench.errors import UsageError
+    from depthvlm_bench.scoring.protocol import load_protocol
+
+    rules = load_protocol(protocol)
+    if rules.aggregation[0] == "point":
+        why = "the paired test is of images, and its difference would not be that of the scores"
+        raise UsageError(f"{protocol} averages over points", why=why, next_step="--protocol dvbench-1")
+    return rules.bootstrap
 
 
 def find_sides(texts: tuple[str, str], selection: "Selection", folder: Path) -> tuple[Side, Side]:
     """Both sides; if one is a result file, the other's results are those of the same table."""
     from depthvlm_bench.cli.leaderboard import tell
+    from depthvlm_bench.errors import DataMissingError
     from depthvlm_bench.leaderboard.table import Selection, build
     from depthvlm_bench.results.schema import read_result, read_results
 
@@ -135,6 +156,8 @@ def find_sides(texts: tuple[str, str], selection: "Selection", folder: Path) -> 
     def side(text: str) -> Side:
         if text in files:
             return _of_file(Path(text), files[text])
+        if text.endswith(".json"):
+            raise DataMissingError("no such result file", where=text, next_step="dvbench eval --model NAME")
         assert board is not None
         return _of_name(text, board, folder)
 
@@ -154,21 +177,34 @@ def _of_name(name: str, board: "Leaderboard", folder: Path) -> Side:
     from depthvlm_bench.errors import DataMissingError, UsageError, unknown_name
 
     rows = {row.label: row for row in board.rows}
-    of_model = [
-        row.label for row in board.rows if any(cell and cell.result.model == name for cell in row.cells)
-    ]
+    labels = labels_by_model(board)
+    of_model = labels.get(name, [])
     if not rows:
-        raise DataMissingError("no result to compare", where=folder, next_step="dvbench eval --model NAME")
+        other = f"{board.left_out} results are of another protocol, input, camera or selection"
+        why = other if board.left_out else ""
+        raise DataMissingError(
+            "no result to compare", where=folder, why=why, next_step="dvbench eval --model NAME"
+        )
     if name not in rows and len(of_model) > 1:
         raise UsageError(f"{name!r} is several rows", why=f"name one: {', '.join(map(repr, of_model))}")
     if name not in rows and not of_model:
-        hint = unknown_name("model or result file", name, rows)
+        known = {*rows, *(model for model, its in labels.items() if len(its) == 1)}
+        hint = unknown_name("model or result file", name, known)
         raise DataMissingError(hint.what, where=folder, why=hint.why)
     label = name if name in rows else of_model[0]
     pairs = zip(board.columns, rows[label].cells, strict=True)
     results = {c.set_name: cell.result for c, cell in pairs if cell is not None and not c.superseded}
     find = find_rows(folder)
     return Side(label, results, {set_name: find(result) for set_name, result in results.items()})
+
+
+def labels_by_model(board: "Leaderboard") -> dict[str, list[str]]:
+    """The rows of each model."""
+    found: dict[str, list[str]] = {}
+    for row in board.rows:
+        model = next(cell.result.model for cell in row.cells if cell is not None)
+        found.setdefault(model, []).append(row.label)
+    return found
 
 
 def common_sets(first: Side, second: Side, wanted: Sequence[str]) -> list[str]:
@@ -203,7 +239,7 @@ def _short(value: str | None) -> str:
 
 
 def compare(first: Side, second: Side, names: Sequence[str], rule: "Bootstrap") -> list[Comparison]:
-    """A line a set, then the mean where more than one set is ranked.
+    """A line a set, then the mean where both are ranked on more than one set.
 
     Raises:
         CheckError: the two are not of the same images of a set.
@@ -216,13 +252,16 @@ def compare(first: Side, second: Side, names: Sequence[str], rule: "Bootstrap") 
         check_same_images(one, other, f"{first.label} and {second.label} on {name}")
     found = {name: benchmark_difference([one], [other], rule) for name, (one, other) in images.items()}
     adjusted = holm([difference.p for difference in found.values()])
+    results = {name: (first.results[name], second.results[name]) for name in names}
     lines = [
-        _line(name, [images[name]], found[name], float(p)) for name, p in zip(names, adjusted, strict=True)
+        _line(name, [images[name]], found[name], float(p), results[name])
+        for name, p in zip(names, adjusted, strict=True)
     ]
-    ranked = [images[name] for name in names if first.results[name].set_kind != "overlap"]
+    ranked = [line.set_name for line in lines if line.ranked]
     if len(ranked) > 1:
-        mean = benchmark_difference([one for one, _ in ranked], [other for _, other in ranked], rule)
-        lines.append(_line(MEAN, ranked, mean, mean.p))
+        pairs = [images[name] for name in ranked]
+        mean = benchmark_difference([one for one, _ in pairs], [other for _, other in pairs], rule)
+        lines.append(_line(MEAN, pairs, mean, mean.p, [r for name in ranked for r in results[name]]))
     return lines
 
 
@@ -238,21 +277,28 @@ def _images(side: Side, name: str) -> "ImageScores":
 
 
 def _line(
-    name: str, pairs: "Sequence[tuple[ImageScores, ImageScores]]", found: "Difference", p_holm: float
+    name: str,
+    pairs: "Sequence[tuple[ImageScores, ImageScores]]",
+    found: "Difference",
+    p_holm: float,
+    results: "Sequence[Result]",
 ) -> Comparison:
+    from math import fsum
+
     from depthvlm_bench.scoring.paired import ALPHA
 
     verdict: Verdict = "tie" if found.can_be_significant else "too few"
     if p_holm < ALPHA:
         verdict = "first" if found.value > 0 else "second"
-    one, other = (sum(pair[side].mean for pair in pairs) / len(pairs) for side in (0, 1))
+    one, other = (fsum(pair[side].mean for pair in pairs) / len(pairs) for side in (0, 1))
     images = sum(len(pair[0].ids) for pair in pairs)
-    tail = (found.value, found.low, found.high, found.p, p_holm, verdict)
+    status = (all(result.complete for result in results), all(result.ranked for result in results))
+    tail = (found.value, found.low, found.high, found.p, p_holm, verdict, *status)
     return Comparison(name, images, found.units, one, other, *tail)
 
 
-def print_comparison(first: Side, second: Side, lines: Sequence[Comparison]) -> None:
-    """Print the table and what it means."""
+def print_comparison(first: Side, second: Side, shared: "Result", lines: Sequence[Comparison]) -> None:
+    """Print the table and what it means; `shared` is a result under the rules of all."""
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False)
@@ -263,14 +309,37 @@ def print_comparison(first: Side, second: Side, lines: Sequence[Comparison]) -> 
     verdicts = {"first": "first is better", "second": "second is better", "too few": "too few units"}
     for line in lines:
         table.add_row(
-            *(line.set_name, str(line.images), str(line.units), f"{line.first:.4f}", f"{line.second:.4f}"),
-            *(f"{line.difference:+.4f}", f"{line.low:+.4f} .. {line.high:+.4f}", f"{line.p:.4f}"),
+            *(line.set_name + _mark(line), str(line.images), str(line.units)),
+            *(f"{line.first:.4f}", f"{line.second:.4f}", f"{line.difference:+.4f}"),
+            *(f"{line.low:+.4f} .. {line.high:+.4f}", f"{line.p:.4f}"),
             verdicts.get(line.verdict, line.verdict),
         )
     click.echo(f"first: {first.label}\nsecond: {second.label}")
     console().print(table)
-    click.echo(
-        "δ1; interval by paired bootstrap, p by sign flips of units: images, or scenes where they repeat"
-    )
+    for note in comparison_notes(shared, lines):
+        click.echo(note)
+
+
+def _mark(line: Comparison) -> str:
+    from depthvlm_bench.leaderboard.render import PARTIAL, UNRANKED
+
+    return PARTIAL if not line.complete else "" if line.ranked else UNRANKED
+
+
+def comparison_notes(shared: "Result", lines: Sequence[Comparison]) -> list[str]:
+    """What the numbers are, and what the marks mean."""
+    from depthvlm_bench.leaderboard.render import PARTIAL, UNRANKED, drawn_units
+
+    camera = f"input {shared.input}, camera {shared.track}"
+    said = [f"δ1 under {shared.protocol}, {shared.mode}, {camera}"]
+    said += [f"where {shared.where}"] if shared.where else []
+    said.append(f"interval by paired bootstrap, p by sign flips of units: {drawn_units(shared.protocol)}")
     if len(lines) > 1:
-        click.echo("a set's verdict is after Holm over the sets; that of the mean is its own")
+        mean = "; that of the mean is its own" if lines[-1].set_name == MEAN else ""
+        said.append(f"a set's verdict is after Holm over the sets{mean}")
+    marks = {_mark(line) for line in lines}
+    if PARTIAL in marks:
+        said.append(f"{PARTIAL} partial: predictions are missing, unranked and not in the mean")
+    if UNRANKED in marks:
+        said.append(f"{UNRANKED} not ranked under {shared.protocol}, and not in the mean")
+    return said

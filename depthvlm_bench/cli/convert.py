@@ -183,9 +183,10 @@ def _compare(summary: "ConvertSummary", manifest: Path, *, quiet: bool) -> None:
 
 
 def _dry_run(converter: "Converter", request: "ConvertRequest", *, as_json: bool) -> None:
-    from depthvlm_bench.convert.run import open_source, plan_split, resolve_split
+    from depthvlm_bench.convert.run import followed, open_source, plan_split, resolve_split
     from depthvlm_bench.records.receipts import count_reasons, reasons_text
 
+    converter = followed(converter, request)
     source = open_source(converter, request.root, request.options)
     try:
         chosen = resolve_split(converter, request, source)

@@ -29,3 +29,8 @@ def command(name: str, form: str, out: Path, data: Path | None, workspace: Path)
     done = export_annotations(records, out, ScreenProgress())
     click.echo(f"{name} as {form}: {done.images} images, {done.points} points")
     click.echo(f"  {done.annotations} (with rgb/ and depth/ beside it)")
+    if done.misread_as is not None:
+        click.echo(
+            f"  warning: the paper's code takes depth ranges from words in a path, and here from "
+            f"{done.misread_as!r}; move the folder before using it there"
+        )

@@ -32,7 +32,7 @@ def command(
     """Say what the paired test of two models at 5 % finds on a set, before the hours are spent."""
     from dataclasses import asdict
 
-    from depthvlm_bench.scoring.paired import WANTED_POWER, Design, power
+    from depthvlm_bench.scoring.paired import WANTED_POWER, Design, can_be_significant, power
 
     design = Design(images, points, delta1, rho, correlation)
     found = power(design, gap)
@@ -41,6 +41,8 @@ def command(
         return
     click.echo(f"95 % interval of one model: {delta1:.3f} ± {found.half_width:.4f}")
     least = "none that is below delta1" if found.smallest_gap is None else f"{found.smallest_gap:.4f}"
+    if not can_be_significant(images):
+        least = "none, fewer than 6 images give no p < 5 %"
     click.echo(f"smallest gap found with {WANTED_POWER:.0%}: {least}")
     if found.found is not None:
         click.echo(f"a gap of {gap} is found with {found.found:.1%}")

@@ -51,6 +51,9 @@ def diff(first: str, second: str, as_json: bool) -> None:
     if as_json:
         print_json(found)
         return
+    if not found:
+        click.echo(f"{first} and {second} are the same rules")
+        return
     width = max([len(first), *(len(_text(a)) for a, _ in found.values())]) + 2
     click.echo(f"{'':<15}{first:<{width}}{second}")
     for key, (a, b) in found.items():

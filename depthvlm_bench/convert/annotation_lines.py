@@ -52,8 +52,9 @@ def fault_of(record: Any) -> str | None:  # noqa: ANN401 - whatever JSON holds
         return "image and depth_path must be paths"
     if not _is_size(known["original_rgb_size"]):
         return "original_rgb_size must be [width, height]"
-    if not (known["canonical_size"] is None or _is_size(known["canonical_size"])):
-        return "canonical_size must be [width, height], or null"
+    for name in ("canonical_size", "original_depth_size"):
+        if not (known.get(name) is None or _is_size(known[name])):
+            return f"{name} must be [width, height], or null"
     scale = known.get("depth_scale")
     if not (scale is None or (_is_finite(scale) and scale > 0)):
         return "depth_scale must be units a metre"

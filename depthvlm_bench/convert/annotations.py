@@ -14,6 +14,7 @@ from depthvlm_bench.errors import DataMissingError, FrameError
 from depthvlm_bench.frames import (
     Converter,
     DepthGrid,
+    Float32Array,
     Frame,
     FrameRef,
     LayoutItem,
@@ -21,6 +22,7 @@ from depthvlm_bench.frames import (
     Picture,
     Skip,
     Split,
+    UInt16Array,
 )
 from depthvlm_bench.geometry.camera import PinholeCamera
 from depthvlm_bench.geometry.grids import PixelAffine
@@ -30,6 +32,8 @@ from depthvlm_bench.sampling.compat import ListedPoints, nearest_resize
 PUBLISHED = "published"
 MASKS = ("mask_valid_path", "mask_invalid_path", "mask_transp_path")
 DEFAULT_DEPTH_SCALE = 1000.0
+RAW_FLOAT = "binary_float32"
+RAW_FLOAT_SIZE = (6048, 4032)
 
 
 def annotation_converter(card: DatasetCard, annotations: Path) -> Converter:
@@ -71,18 +75,17 @@ class AnnotationSource:
         picture = Picture(*self._bytes(record["image"], "rgb", "missing_image"))
         _require_size(picture.path, picture.size, record["original_rgb_size"])
         camera = _camera_of(ref, record)
-        if record.get("depth_format"):
-            raise FrameError("unreadable", f"{ref.id}: depth format {record['depth_format']} is not a PNG")
         encoded, path = self._bytes(record["depth_path"], "depth", "missing_depth")
-        values = decode_depth_png(encoded, path)
+        values, scale = _raster(record, encoded, path)
         _require_size(path, values.shape[::-1], record.get("original_depth_size"))
         masked = self._masked(record, values.shape)
-        cleaned = np.where(masked, np.uint16(0), values)
+        cleaned = np.where(masked, values.dtype.type(0), values)
         source_from_depth = PixelAffine.resize((values.shape[1], values.shape[0]), picture.size)
-        scale = float(record.get("depth_scale") or DEFAULT_DEPTH_SCALE)
-        depth = DepthGrid(cleaned, scale, source_from_depth, None if masked.any() else encoded)
+        as_it_is = values.dtype == np.uint16 and not masked.any()
+        depth = DepthGrid(cleaned, scale, source_from_depth, encoded if as_it_is else None)
         wide, high = record["canonical_size"]
-        return Frame(ref, picture, camera, depth, True, canonical_size=(wide, high), unmasked=values)
+        unmasked: Any = values if masked.any() else None
+        return Frame(ref, picture, camera, depth, True, canonical_size=(wide, high), unmasked=unmasked)
 
     def layout(self) -> Iterator[LayoutItem]:
         """The two folders."""
@@ -141,6 +144,23 @@ def _camera_of(ref: FrameRef, record: Mapping[str, Any]) -> PinholeCamera:
         return PinholeCamera(width, height, fx_px, fx_px, (width - 1) / 2, (height - 1) / 2)
     except (TypeError, ValueError) as error:
         raise FrameError("bad_intrinsics", f"{ref.id}: {error}") from error
+
+
+def _raster(record: Mapping[str, Any], encoded: bytes, path: str) -> tuple[UInt16Array | Float32Array, float]:
+    """Depth (h, w) and its units a metre: a 16-bit PNG, or ETH3D's raw float32 in metres without a header."""
+    form = record.get("depth_format")
+    if not form:
+        return decode_depth_png(encoded, path), float(record.get("depth_scale") or DEFAULT_DEPTH_SCALE)
+    if form != RAW_FLOAT:
+        raise FrameError("unreadable", f"{path}: depth format {form} is not known")
+    width, height = record.get("original_depth_size") or RAW_FLOAT_SIZE
+    if len(encoded) != 4 * width * height:
+        raise FrameError(
+            "size_mismatch",
+            f"{path} has {len(encoded)} bytes, {width}x{height} floats need {4 * width * height}",
+        )
+    depth_m = np.frombuffer(encoded, dtype="<f4").reshape(height, width)
+    return np.where(np.isfinite(depth_m), depth_m, np.float32(0)).astype(np.float32), 1.0
 
 
 def _require_size(path: str, size: tuple[int, ...], listed: Sequence[int] | None) -> None:

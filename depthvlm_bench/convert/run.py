@@ -122,6 +122,27 @@ def open_source(converter: Converter, root: Path, options: object = None) -> Sou
     return converter.open(root, options if options is not None else converter.options_type())
 
 
+def followed(converter: Converter, request: ConvertRequest) -> Converter:
+    """The converter itself, or one that follows the published list of the request.
+
+    Raises:
+        UsageError: the request chooses images or pixels, which a list has chosen already.
+    """
+    if request.annotations is None:
+        return converter
+    chosen = {
+        "--split train": request.role == "train",
+        "--source-split": request.source_split is not None,
+        "--sampling compat": request.sampling != "strict",
+        "--limit": request.limit is not None,
+        "--manifest": request.manifest is not None,
+    }
+    if any(chosen.values()):
+        named = ", ".join(flag for flag, is_set in chosen.items() if is_set)
+        raise UsageError("--annotations follows a whole list", why=f"it goes with no {named}")
+    return annotation_converter(converter.card, request.annotations)
+
+
 def options_of(converter: Converter, request: ConvertRequest) -> object:
     """The reader's options: the user's, else those of the sampling."""
     if request.options is not None:
@@ -208,8 +229,7 @@ def convert(converter: Converter, request: ConvertRequest, progress: Progress) -
     Raises:
         DvbenchError: one of its family for each fault a user can act on; finished shards are kept.
     """
-    if request.annotations is not None:
-        converter = annotation_converter(converter.card, request.annotations)
+    converter = followed(converter, request)
     source = open_source(converter, request.root, options_of(converter, request))
     try:
         chosen = resolve_split(converter, request, source)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from depthvlm_bench.leaderboard.table import METRIC, Cell, Column, Leaderboard, LeaderboardRow
+from depthvlm_bench.scoring.protocol import load_protocol
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderableType
@@ -71,9 +72,7 @@ def notes(board: Leaderboard, *, intervals: bool = True) -> list[str]:
     """What the table shows, and what the marks in it mean."""
     chosen = board.selection
     shown = f"δ1 under {chosen.protocol}, {chosen.mode}, input {chosen.input}, camera {chosen.track}"
-    said = [
-        shown + ("; 95 % bootstrap intervals over images, over scenes where they repeat" if intervals else "")
-    ]
+    said = [shown + (f"; 95 % bootstrap intervals over {drawn_units(chosen.protocol)}" if intervals else "")]
     said += [f"where {chosen.where}"] if chosen.where else []
     if not all(column.ranked for column in board.columns):
         ranked = [column.title for column in board.columns if column.ranked]
@@ -85,6 +84,12 @@ def notes(board: Leaderboard, *, intervals: bool = True) -> list[str]:
             f"{board.left_out} results of another protocol, input, camera track or selection are not shown"
         )
     return [*said, *_column_notes(board), *_tie_notes(board), *_cell_notes(board)]
+
+
+def drawn_units(protocol: str) -> str:
+    """What the intervals and tests of a protocol draw, in words."""
+    scenes = load_protocol(protocol).bootstrap.unit == "scene"
+    return "images, or scenes where they repeat" if scenes else "images"
 
 
 def _column_notes(board: Leaderboard) -> Iterator[str]:

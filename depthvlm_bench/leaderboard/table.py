@@ -226,7 +226,7 @@ def _column(members: Sequence[Result], *, several: bool, superseded: bool) -> Co
 
 def _mean(results: Sequence[Result | None]) -> float | None:
     values = [r.scores[METRIC].value for r in results if r is not None and r.ranked]
-    return sum(values) / len(values) if values and len(values) == len(results) else None
+    return fsum(values) / len(values) if values and len(values) == len(results) else None
 
 
 def _places(results: Sequence[Result | None]) -> dict[float, int]:
@@ -258,7 +258,7 @@ def _test(grid: Grid, columns: Sequence[Column], per_image: PerImage, rule: Boot
         (label, i): r for label, row in grid.items() for i, r in enumerate(row) if r is not None and r.ranked
     }
     found = {key: per_image(result) for key, result in cells.items()}
-    samples = {key: images for key, images in found.items() if images is not None}
+    samples = {key: images.drawn_by(rule) for key, images in found.items() if images is not None}
     lacking = {i for _, i in cells.keys() - samples.keys()}
     counted = [i for i, column in enumerate(columns) if column.ranked]
     ranked = [label for label in grid if counted and all((label, i) in cells for i in counted)]

@@ -13,7 +13,15 @@ from PIL import Image
 from depthvlm_bench.cards import DatasetCard
 from depthvlm_bench.conventions import IntArray
 from depthvlm_bench.errors import FrameError
-from depthvlm_bench.frames import PICTURE_ERRORS, Depth, DepthGrid, DepthPoints, Frame, undistorted
+from depthvlm_bench.frames import (
+    PICTURE_ERRORS,
+    Depth,
+    DepthGrid,
+    DepthPoints,
+    Frame,
+    picture_fault,
+    undistorted,
+)
 from depthvlm_bench.geometry.camera import PinholeCamera
 from depthvlm_bench.geometry.grids import PixelAffine, ViewGrid, cropped_grid, focal_grid
 from depthvlm_bench.geometry.lens import Lens
@@ -254,7 +262,7 @@ def decode_picture(encoded: bytes, where: str) -> Image.Image:
         with Image.open(io.BytesIO(encoded)) as image:
             return image.convert("RGB")
     except PICTURE_ERRORS as error:
-        raise FrameError("unreadable", f"{where}: {error}") from error
+        raise FrameError("unreadable", f"{where}: {picture_fault(error)}") from error
 
 
 def decode_source_picture(row: Mapping[str, Any]) -> Image.Image:

@@ -13,7 +13,7 @@ from PIL import Image
 
 from depthvlm_bench.conventions import BoolArray
 from depthvlm_bench.errors import FrameError
-from depthvlm_bench.frames import PICTURE_ERRORS, UInt8Array
+from depthvlm_bench.frames import PICTURE_ERRORS, UInt8Array, picture_fault
 from depthvlm_bench.records.files import reading
 
 KEY: Final = "surface_marks"
@@ -54,7 +54,7 @@ def decode_mask(encoded: bytes, path: str, shape: tuple[int, ...]) -> npt.NDArra
         with Image.open(io.BytesIO(encoded)) as image:
             values = np.asarray(image)
     except PICTURE_ERRORS as error:
-        raise FrameError("unreadable", f"{path}: {error}") from error
+        raise FrameError("unreadable", f"{path}: {picture_fault(error)}") from error
     if values.shape != shape:
         raise FrameError("size_mismatch", f"{path} is {values.shape[::-1]}, depth {shape[::-1]}")
     return values

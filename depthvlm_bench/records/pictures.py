@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 from depthvlm_bench.errors import FrameError
-from depthvlm_bench.frames import PICTURE_ERRORS, Float32Array, UInt16Array
+from depthvlm_bench.frames import PICTURE_ERRORS, Float32Array, UInt16Array, picture_fault
 from depthvlm_bench.geometry.grids import ViewGrid
 
 CANONICAL_PNG_LEVEL = 1
@@ -66,7 +66,7 @@ def decode_depth_raster(encoded: bytes, where: str) -> UInt16Array | Float32Arra
                 raise FrameError("unreadable", f"{where}: expected a float32 TIFF, found mode {image.mode}")
             return np.array(image, dtype=np.float32)
     except PICTURE_ERRORS as error:
-        raise FrameError("unreadable", f"{where}: {error}") from error
+        raise FrameError("unreadable", f"{where}: {picture_fault(error)}") from error
 
 
 def decode_depth_png(encoded: bytes, where: str) -> UInt16Array:
@@ -81,7 +81,7 @@ def decode_depth_png(encoded: bytes, where: str) -> UInt16Array:
                 raise FrameError("unreadable", f"{where}: expected 16-bit greyscale, found mode {image.mode}")
             values = np.asarray(image)
     except PICTURE_ERRORS as error:
-        raise FrameError("unreadable", f"{where}: {error}") from error
+        raise FrameError("unreadable", f"{where}: {picture_fault(error)}") from error
     if values.min(initial=0) < 0 or values.max(initial=0) > np.iinfo(np.uint16).max:
         raise FrameError("unreadable", f"{where}: values outside 16 bits")
     return values.astype(np.uint16)

@@ -2,13 +2,14 @@
 
 import itertools
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from depthvlm_bench.conventions import BoolArray, FloatArray
-from depthvlm_bench.scoring.metrics import DELTA1_RATIO, Counts
+from depthvlm_bench.scoring.metrics import DELTA1_RATIO, Counts, answered
 
 DENSE_BLOCK = 1 << 18  # pixels compared at a time, so that the temporaries stay in the cache
 
@@ -29,14 +30,36 @@ def delta1_of_sets(
     Returns:
         (S,) float64.
     """
-    with np.errstate(all="ignore"):
-        hit = (prediction_m / truth_m < DELTA1_RATIO) & (truth_m / prediction_m < DELTA1_RATIO)
-    hit &= prediction_m > 0
+    hit = is_hit(prediction_m, truth_m)
     starts = np.asarray(first_point, np.int64)
     hits = np.add.reduceat(hit, starts, dtype=np.int64)
     shares = (hits / np.diff(starts, append=len(hit))).data
     ends = [*np.asarray(first_image).tolist(), len(shares)]
     return np.array([math.fsum(shares[a:b]) / (b - a) for a, b in itertools.pairwise(ends)])
+
+
+def is_hit(prediction_m: FloatArray, truth_m: FloatArray, ratio: float = DELTA1_RATIO) -> BoolArray:
+    """Which of (N,) points are within the ratio: `metrics.within_ratio`, for finite positive truth."""
+    with np.errstate(all="ignore"):
+        hit = (prediction_m / truth_m < ratio) & (truth_m / prediction_m < ratio)
+    return np.asarray(hit & (prediction_m > 0))
+
+
+def counts_of_images(
+    prediction_m: FloatArray, truth_m: FloatArray, points: Sequence[int], ratio: float = DELTA1_RATIO
+) -> list[Counts]:
+    """`metrics.ratio_counts` of many images at once.
+
+    Args:
+        prediction_m, truth_m: (N,) points of all images in a row; NaN is a miss, truth finite and positive.
+        points: how many of them each image has; 0 is allowed.
+    """
+    image = np.repeat(np.arange(len(points)), points)
+    hit, usable = (
+        np.bincount(image[chosen], minlength=len(points)).tolist()
+        for chosen in (is_hit(prediction_m, truth_m, ratio), answered(prediction_m))
+    )
+    return [Counts(*counts) for counts in zip(points, usable, hit, strict=True)]
 
 
 def dense_delta1_counts(prediction_m: npt.ArrayLike, truth_m: npt.ArrayLike) -> Counts:

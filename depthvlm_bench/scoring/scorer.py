@@ -20,13 +20,8 @@ from depthvlm_bench.results.provenance import collect
 from depthvlm_bench.results.schema import PER_IMAGE_SCHEMA, Mode, Result, Score
 from depthvlm_bench.results.schema import Counts as Totals
 from depthvlm_bench.scoring.aligned import ALIGNED_METRICS
-from depthvlm_bench.scoring.metrics import (
-    DELTA1_RATIO,
-    Counts,
-    compat_counts,
-    ratio_counts,
-    unsigned_counts,
-)
+from depthvlm_bench.scoring.bulk import counts_of_images
+from depthvlm_bench.scoring.metrics import DELTA1_RATIO, Counts, compat_counts, unsigned_counts
 from depthvlm_bench.scoring.protocol import Protocol
 from depthvlm_bench.scoring.statistics import (
     RATIOS,
@@ -44,7 +39,7 @@ from depthvlm_bench.scoring.uncertainty import Units, as_units, benchmark_interv
 DIAGNOSTIC_READOUT = "bilinear"
 TEXT = "depthlm_text"
 WITHOUT_A_NUMBER = ("absent", "unparsed", "refused", "truncated", "api_error")
-COUNTS = {"miss": ratio_counts, "drop": compat_counts, "unsigned": unsigned_counts}
+COMPAT_COUNTS = {"drop": compat_counts, "unsigned": unsigned_counts}
 METRIC = "delta1"
 POINT_COLUMNS = ("id", "scene", "camera", "tags", "points", "compat_gt_m")
 
@@ -79,17 +74,17 @@ def score_sparse(
         per-image rows, and answers by outcome. A point without a prediction row counts as a miss, `absent`.
     """
     by_record = point_values(predictions, protocol, readout)
-    scored: list[dict[str, Any]] = []
+    predicted = [row for row in rows if row["id"] in by_record]
     outcomes: Counter[str] = Counter()
-    for row in rows:
-        answers = by_record.get(row["id"])
-        if answers is None:
-            continue
-        truth_m = point_truth_m(row, protocol)
+    truths_m, values_m = [], []
+    for row in predicted:
+        answers, truth_m = by_record[row["id"]], point_truth_m(row, protocol)
         given = [answers.get(index, (None, "absent")) for index in range(len(truth_m))]
         outcomes.update(outcome for _, outcome in given)
-        values = np.array([np.nan if value is None else value for value, _ in given])
-        scored.append(_image_row(row, count(values, truth_m, protocol), protocol))
+        truths_m.append(truth_m)
+        values_m.append([np.nan if value is None else value for value, _ in given])
+    counts = count_images(values_m, truths_m, protocol)
+    scored = [_image_row(row, counted, protocol) for row, counted in zip(predicted, counts, strict=True)]
     return scored, dict(sorted(outcomes.items()))
 
 
@@ -116,9 +111,16 @@ def point_truth_m(row: dict[str, Any], protocol: Protocol) -> list[float]:
     return [point["depth_m"] for point in row["points"]]
 
 
-def count(prediction_m: FloatArray, truth_m: Sequence[float], protocol: Protocol) -> Counts:
-    """Counts of one image by the protocol's rule for what is no answer."""
-    return COUNTS[protocol.missing](prediction_m, truth_m, protocol.ratio)
+def count_images(
+    predictions_m: Sequence[Sequence[float]], truths_m: Sequence[Sequence[float]], protocol: Protocol
+) -> list[Counts]:
+    """Counts of images, a sequence of points each, by the protocol's rule for what is no answer."""
+    if protocol.missing == "miss":
+        both = (predictions_m, truths_m)
+        flat = (np.array([m for image in part for m in image], dtype=np.float64) for part in both)
+        return counts_of_images(*flat, [len(image) for image in truths_m], protocol.ratio)
+    rule = COMPAT_COUNTS[protocol.missing]
+    return [rule(p, g, protocol.ratio) for p, g in zip(predictions_m, truths_m, strict=True)]
 
 
 def score_dense(rows: list[dict[str, Any]], dense: pa.Table, protocol: Protocol) -> list[dict[str, Any]]:
@@ -141,9 +143,9 @@ def _grid_counts(row: dict[str, Any]) -> Counts | None:
 
 
 def _canonical_counts(row: dict[str, Any]) -> Counts | None:
-    """Counts on the canonical picture, of listed sets; None elsewhere."""
+    """Counts on the canonical picture, of listed sets; None elsewhere. Without truth the paper scores 0."""
     names = ("compat_asked", "compat_answered", "compat_within_1_25")
-    return Counts(*(row[name] for name in names)) if row["compat_asked"] else None
+    return Counts(*(row[name] for name in names)) if row["compat_asked"] is not None else None
 
 
 DENSE_COUNTS = {"grid": _grid_counts, "canonical": _canonical_counts}

@@ -104,6 +104,86 @@ def test_overlap_sets_do_not_count_in_the_mean(home, dvbench):
     assert lines["mean"]["images"] == 2 * COUNT
 
 
+def test_two_partial_results_are_marked_and_count_in_no_mean(home, dvbench):
+    for model in ("good", "poor"):
+        write(home, model, "nuscenes", hits=hits_of(model, "nuscenes")[:-10], images=COUNT, missing=10)
+    lines = told(dvbench, "good", "poor")
+    assert {name: (line["complete"], line["ranked"]) for name, line in lines.items()} == {
+        "ibims1": (True, True),
+        "nuscenes": (False, False),
+    }
+    assert lines["nuscenes"]["images"] == COUNT - 10
+    done = dvbench("compare", "good", "poor")
+    assert done.code == 0, done.text
+    assert "nuscenes°" in done.out
+    assert "° partial: predictions are missing, unranked" in done.out
+    for model in ("good", "poor"):
+        write(home, model, "eth3d")
+    assert told(dvbench, "good", "poor")["mean"]["images"] == 2 * COUNT
+
+
+def test_the_mean_is_that_of_the_leaderboard(home, dvbench):
+    for model in ("good", "poor"):
+        for set_name in ("eth3d", "ddad"):
+            write(home, model, set_name)
+    mean = told(dvbench, "good", "poor")["mean"]
+    board = json.loads(dvbench("leaderboard", "--json").out)
+    means = {row["label"]: row["mean"] for row in board["rows"]}
+    assert (means["good"], means["poor"]) == (mean["first"], mean["second"])
+
+
+@pytest.mark.parametrize(
+    ("protocol", "units", "over"),
+    [("dvbench-1", COUNT // 4, "scenes where they repeat"), ("depthvlm-compat-1", COUNT, "units: images\n")],
+)
+def test_the_protocol_says_what_is_drawn(home, dvbench, protocol, units, over):
+    known = {"protocol": protocol, "protocol_hash": load_protocol(protocol).hash}
+    known |= {"ranked": False, "set_kind": "compat"} if protocol != "dvbench-1" else {}
+    for model in ("good", "poor"):
+        write(home, model, "eth3d", scenes=[f"room{index // 4}" for index in range(COUNT)], **known)
+    selected = ("good", "poor", "--set", "eth3d", "--protocol", protocol)
+    assert told(dvbench, *selected)["eth3d"]["units"] == units
+    done = dvbench("compare", *selected)
+    assert over in done.out
+    assert f"δ1 under {protocol}, sparse, input canonical, camera known" in done.out
+
+
+def test_unranked_sets_are_marked(home, dvbench):
+    for model in ("good", "poor"):
+        write(home, model, "ddad@train", set_kind="overlap")
+    out = dvbench("compare", "good", "poor").out
+    assert "ddad@train‡" in out
+    assert "‡ not ranked" in out
+    assert "‡" not in dvbench("compare", "good", "poor", "--set", "ibims1").out
+
+
+def test_means_over_points_are_not_compared_image_by_image(home, dvbench):
+    known = {"protocol": "depthlm-compat-1", "protocol_hash": load_protocol("depthlm-compat-1").hash}
+    for model in ("good", "poor"):
+        write(home, model, "eth3d", **known)
+    done = dvbench("compare", "good", "poor", "--protocol", "depthlm-compat-1")
+    assert done.code == 2
+    assert "depthlm-compat-1 averages over points" in done.error
+
+
+def test_a_model_s_name_is_hinted_at_too(home, dvbench):
+    write(home, "fair", "eth3d", options={"far_m": 1.5}, run="far")
+    shutil.rmtree(home / "results" / "ibims1")
+    shutil.rmtree(home / "results" / "nuscenes")
+    write(home, "good", "eth3d")
+    done = dvbench("compare", "good", "fairr")
+    assert done.code == 3
+    assert "did you mean 'fair'" in done.error
+    assert dvbench("compare", "good", "fair").code == 0
+
+
+def test_results_of_another_table_are_counted_where_there_is_none(home, dvbench):
+    done = dvbench("compare", "good", "poor", "--protocol", "depthvlm-compat-1")
+    assert done.code == 3
+    assert "no result to compare" in done.error
+    assert "6 results are of another protocol, input, camera or selection" in done.error
+
+
 def test_a_set_that_only_one_has_is_told(home, dvbench):
     write(home, "good", "eth3d")
     done = dvbench("compare", "poor", "good")
@@ -203,6 +283,7 @@ def test_missing_and_foreign_rows_are_one_error(home, dvbench):
     [
         (["good", "por"], 3, ["'por'", "did you mean 'poor'"]),
         (["good"], 2, ["SECOND"]),
+        (["good", "no/such.json"], 3, ["no such result file", "no/such.json"]),
         (["good", "poor", "--set", "ibims"], 3, ["no result on ibims"]),
         (["good", "poor", "--mode", "dense"], 3, ["no result to compare"]),
         (["good", "poor", "--protocol", "dvbench1"], 2, ["did you mean 'dvbench-1'"]),

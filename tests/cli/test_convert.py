@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import pytest
 from raw_ibims1 import write_ibims1_tree
@@ -109,3 +110,24 @@ def test_the_real_keyframe_converts_as_overlap_and_says_that_it_is_unranked(dvbe
     assert "marked `overlap`, shown unranked" in out
     found = json.loads((tmp_path / "home/data/nuscenes@mini_train/dataset.json").read_text())
     assert found["splits"]["eval"]["set_kind"] == "overlap"
+
+
+@pytest.fixture
+def published():
+    folder = Path(__file__).resolve().parents[3] / "shared" / "data" / "published_annotations"
+    if not folder.is_dir():
+        pytest.skip(f"the published sample is not at {folder}")
+    return ("convert", "scannetpp", "--annotations", folder / "examples.jsonl", "--root", folder)
+
+
+def test_a_published_list_can_be_tried_without_writing(dvbench, tmp_path, published):
+    assert "30 images" in dvbench(*published, "--dry-run")
+    assert not (tmp_path / "home").exists()
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [("--split", "train"), ("--sampling", "compat"), ("--limit", 3), ("--source-split", "nvs_sem_val")],
+)
+def test_a_published_list_leaves_nothing_to_choose(dvbench, published, flags):
+    dvbench(*published, *flags, code=2)

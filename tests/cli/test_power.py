@@ -21,6 +21,13 @@ def test_without_a_gap_only_the_smallest_is_said(dvbench):
     assert "none that is below delta1" in dvbench(*DESIGN[:-4], "--delta1", 0.001).out
 
 
+def test_of_too_few_images_it_says_that_nothing_can_be_found(dvbench):
+    done = dvbench("power", "--images", 5, "--points", 100, "--delta1", 0.9, "--gap", 0.8)
+    assert done.code == 0, done.text
+    assert "smallest gap found with 80%: none, fewer than 6 images give no p < 5 %" in done.out
+    assert "a gap of 0.8 is found with 0.0%" in done.out
+
+
 def test_json_holds_the_design_and_its_power(dvbench):
     told = json.loads(dvbench(*DESIGN, "--gap", 0.024, "--json").out)
     assert told["design"]["correlation"] == 0.0

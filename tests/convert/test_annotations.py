@@ -1,6 +1,7 @@
 """The published list as a source: what is read, what is assumed, and what a bad line gets."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from depthvlm_bench.cards import builtin_card
 from depthvlm_bench.convert.annotations import annotation_converter
 from depthvlm_bench.convert.run import ConvertRequest, convert, open_source
 from depthvlm_bench.convert.verify import verify
-from depthvlm_bench.errors import CheckError, UsageError
+from depthvlm_bench.errors import CheckError, DataMissingError, UsageError
 from depthvlm_bench.frames import Split
 from depthvlm_bench.progress import Silent
 from depthvlm_bench.records.reader import RecordSet
@@ -106,21 +107,100 @@ def test_a_line_whose_files_are_gone_is_counted_and_the_others_stay(published, t
         ("{", ["no JSON record", "list.jsonl:2"]),
         ("[]", ["no annotation", "it lacks"]),
         ({"image": "b.png"}, ["it lacks depth_path", "list.jsonl:2"]),
+        (record("b", image=None), ["must be paths", "list.jsonl:2"]),
+        (record("b", original_rgb_size=[64]), ["original_rgb_size", "list.jsonl:2"]),
+        (record("b", canonical_size=[0, 9]), ["canonical_size", "list.jsonl:2"]),
+        (record("b", depth_scale="mm"), ["depth_scale", "list.jsonl:2"]),
+        (record("b", pixel_coords=[["a", 1], [2, 3]]), ["whole pixels", "list.jsonl:2"]),
+        (record("b", pixel_coords=[[1.5, 1], [2, 3]]), ["whole pixels", "list.jsonl:2"]),
+        (record("b", depth=[2.5]), ["depth must be 2 numbers", "list.jsonl:2"]),
+        (record("b", depth=[2.5, float("nan")]), ["depth must be 2 numbers", "list.jsonl:2"]),
     ],
 )
 def test_a_line_that_is_no_record_is_named(published, tmp_path, line, words):
     write(published, [record("a"), line])
     with pytest.raises(CheckError) as caught:
         converted(published, tmp_path / "data")
-    assert all(word in str(caught.value) for word in words)
+    assert all(word in caught.value.one_line() for word in words)
+
+
+def test_empty_lines_count_where_a_line_is_named_and_not_as_rows(published, tmp_path):
+    write(published, ["", record("a"), "", record("b")])
+    rows = (
+        RecordSet(converted(published, tmp_path / "data").folder, "eval").points(["listed_row"]).to_pylist()
+    )
+    assert [row["listed_row"] for row in rows] == [0, 1]
+    write(published, ["", record("a"), "", "{"])
+    with pytest.raises(CheckError) as caught:
+        converted(published, tmp_path / "again")
+    assert caught.value.where.endswith("list.jsonl:4")
+
+
+@pytest.mark.parametrize(("content", "words"), [(b"\xff\xd8 a picture", "UTF-8"), (b'{"image": ', "JSON")])
+def test_a_file_that_is_no_list_is_one_line(published, tmp_path, content, words):
+    (published / "list.jsonl").write_bytes(content)
+    with pytest.raises(CheckError, match=words):
+        converted(published, tmp_path / "data")
+
+
+def test_a_byte_order_mark_and_a_line_separator_in_a_string_end_no_record(published, tmp_path):
+    line = json.dumps(record("a", prompt="one\u2028two"), ensure_ascii=False)
+    (published / "list.jsonl").write_bytes(b"\xef\xbb\xbf" + line.encode() + b"\r\n")
+    assert converted(published, tmp_path / "data").images == 1
+
+
+@pytest.mark.parametrize("lines", [[], [record("x"), record("y")]], ids=["no line", "no file"])
+def test_a_list_of_which_nothing_can_be_used_says_what_root_must_be(published, tmp_path, lines):
+    write(published, lines)
+    with pytest.raises(DataMissingError, match="no image of the list") as caught:
+        converted(published, tmp_path / "data")
+    assert "--root must be the folder" in caught.value.next_step
+    assert ("2 missing_image" in caught.value.why) == bool(lines)
+
+
+def test_pictures_of_one_name_in_two_folders_have_their_path_as_name(published, tmp_path):
+    """SUN RGB-D's files are numbered anew in each of its folders, and its records name no scene."""
+    for folder in ("kv2", "xtion"):
+        (published / "rgb" / folder).mkdir()
+        shutil.copy(published / "rgb" / "a.png", published / "rgb" / folder / "1.png")
+    lines = [record("a", scene=None, image=f"{folder}/1.png") for folder in ("kv2", "xtion")]
+    write(published, [*lines, record("b", scene=None)])
+    records = RecordSet(converted(published, tmp_path / "data").folder, "eval")
+    assert [row["id"] for row in records.rows()] == [
+        "ibims1/eval/-/-/kv2_1",
+        "ibims1/eval/-/-/xtion_1",
+        "ibims1/eval/-/-/b",
+    ]
+
+
+def test_one_picture_twice_is_an_error(published, tmp_path):
+    write(published, [record("a"), record("a")])
+    with pytest.raises(CheckError, match="two frames have one name"):
+        converted(published, tmp_path / "data")
+
+
+def test_a_mask_of_another_size_is_brought_to_the_depth_as_the_paper_does(published, tmp_path):
+    """16 x 12 for 64 x 48: its last column and row cover four pixels of the depth each."""
+    mask = np.full((12, 16), 255, np.uint8)
+    mask[-1], mask[:, -1] = 0, 0
+    Image.fromarray(mask).save(published / "depth" / "mask.png")
+    write(published, [record("a", mask_transp_path="mask.png", pixel_coords=[[59, 43], [60, 43]])])
+    row = next(RecordSet(converted(published, tmp_path / "data").folder, "eval").rows())
+    assert [(point["u_src"], point["v_src"]) for point in row["points"]] == [(59, 43)]
 
 
 @pytest.mark.parametrize(
     ("changed", "reason"),
     [
         ({"original_fx": -1.0}, "bad_intrinsics"),
+        ({"original_fx": "wide"}, "bad_intrinsics"),
+        ({"original_fx": None}, "missing_intrinsics"),
+        ({"canonical_size": None}, "missing_intrinsics"),
+        ({"original_rgb_size": [640, 480]}, "size_mismatch"),
+        ({"original_depth_size": [640, 480]}, "size_mismatch"),
         ({"depth_path": "../list.jsonl"}, "unreadable"),
-        ({"depth_format": "binary_float32"}, "unreadable"),
+        ({"depth_format": "exr"}, "unreadable"),
+        ({"depth_format": "binary_float32"}, "size_mismatch"),
         ({"mask_transp_path": "absent.png"}, "missing_depth"),
     ],
 )
@@ -141,3 +221,17 @@ def test_the_index_is_the_list_in_order(published):
     refs = list(source.index(Split("eval", "published")))
     assert [(ref.time, ref.frame) for ref in refs] == [(0, "a"), (1, "b")]
     assert list(source.scenes("published")) == ["room"]
+
+
+def test_raw_floats_are_metres_without_a_scale_and_are_kept_as_they_are(published, tmp_path):
+    """ETH3D's depth files: no header, the size from the list, infinity where the laser saw nothing."""
+    depth_m = np.full((24, 32), np.inf, "<f4")
+    depth_m[5:20, 4:30] = 2.123456
+    depth_m.tofile(published / "depth" / "a.raw")
+    raw = {"depth_path": "a.raw", "depth_format": "binary_float32", "original_depth_size": [32, 24]}
+    points = {"pixel_coords": [[10, 10], [0, 0]], "depth": [2.1235, 1.0]}
+    write(published, [record("a", **raw, **points)])
+    row = next(RecordSet(converted(published, tmp_path / "data").folder, "eval").rows())
+    assert (row["depth_scale"], row["depth_width"], row["depth_height"]) == (1.0, 32, 24)
+    assert [point["depth_m"] for point in row["points"]] == [float(np.float32(2.123456))]
+    assert np.float32(row["compat_gt_m"]).tolist() == [np.float32(2.123456), 1.0]

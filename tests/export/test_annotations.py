@@ -1,6 +1,8 @@
 """What is exported in the paper's format comes back as the same set through the same format."""
 
+import io
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,9 +11,12 @@ from PIL import Image
 from depthvlm_bench.cards import builtin_card
 from depthvlm_bench.convert.run import ConvertRequest, convert
 from depthvlm_bench.errors import UsageError
-from depthvlm_bench.export.annotations import export_annotations
+from depthvlm_bench.export import annotations
+from depthvlm_bench.export.annotations import export_annotations, range_word_of_another
 from depthvlm_bench.frames import Converter
 from depthvlm_bench.progress import Silent
+from depthvlm_bench.records.codec import decode_source_picture
+from depthvlm_bench.records.pictures import encode_png
 from depthvlm_bench.records.reader import RecordSet
 
 COMPARED = ("listed_row", "xy_listed", "listed_depth_m", "compat_xy", "compat_gt_m", "width", "height")
@@ -68,3 +73,63 @@ def test_a_set_without_source_pixels_cannot_be_exported(ibims1_set, convert_spli
     summary = convert_split("ibims1", ibims1_set.root, tmp_path, keep_source_image=False)
     with pytest.raises(UsageError, match="needs source pixels"):
         export_annotations(RecordSet(summary.folder, "eval"), tmp_path / "out", Silent())
+
+
+@pytest.mark.parametrize(
+    ("path", "dataset", "word"),
+    [
+        ("/data/lists/ibims1.jsonl", "ibims1", None),
+        ("/data/Waymo_runs/ibims1.jsonl", "ibims1", "waymo"),
+        ("/data/ibims1/waymo.jsonl", "waymo", None),  # waymo is looked for before ibims
+        ("/data/nuscenes/mine.jsonl", "folder", "nuscenes"),
+        ("/data/lists/nyuv2-sun.jsonl", "nyuv2-sun", None),
+    ],
+)
+def test_a_path_in_which_the_paper_s_code_finds_another_range_is_told(path, dataset, word):
+    assert range_word_of_another(Path(path), dataset) == word
+
+
+@pytest.fixture
+def float_set(tmp_path):
+    """A published set whose depth is raw float32, 32 x 24, as ETH3D's files are."""
+    root = tmp_path / "raw"
+    for folder in ("rgb", "depth"):
+        (root / folder).mkdir(parents=True)
+    Image.new("RGB", (64, 48)).save(root / "rgb" / "a.png")
+    np.linspace(1, 4, 32 * 24, dtype="<f4").tofile(root / "depth" / "a.raw")
+    line = {"image": "a.png", "depth_path": "a.raw", "depth_format": "binary_float32"}
+    sizes = {"original_rgb_size": [64, 48], "original_depth_size": [32, 24], "canonical_size": [80, 60]}
+    points = {"pixel_coords": [[3, 4], [31, 23]], "depth": [1.5, 4.0]}
+    (root / "list.jsonl").write_text(json.dumps(line | sizes | points | {"original_fx": 800.0}))
+    request = ConvertRequest(root, tmp_path / "data", annotations=root / "list.jsonl")
+    card = builtin_card("scannetpp")
+    return RecordSet(convert(Converter(card, open=None), request, Silent()).folder, "eval")
+
+
+def test_float_depth_comes_back_to_the_last_bit(float_set, tmp_path, monkeypatch):
+    monkeypatch.setattr(annotations, "RAW_FLOAT_SIZE", (32, 24))
+    done = export_annotations(float_set, tmp_path / "out", Silent())
+    assert lines_of(done)[0]["depth_format"] == "binary_float32"
+    again = published(builtin_card("scannetpp"), done, tmp_path / "again")
+    assert listed(again) == listed(float_set)
+
+
+def test_float_depth_that_the_paper_s_code_cannot_read_is_refused(float_set, tmp_path):
+    with pytest.raises(UsageError, match="6048x4032 only") as caught:
+        export_annotations(float_set, tmp_path / "out", Silent())
+    assert "32x24" in caught.value.why
+
+
+def test_a_picture_of_which_a_lens_was_undone_is_exported_as_it_is_seen():
+    """A list has no lens: the distorted file under the undistorted camera would move every point."""
+    v, u = np.mgrid[:48, :64]
+    distorted = Image.fromarray(np.stack([4 * u, 5 * v, u * 0], axis=2).astype(np.uint8))
+    sizes = {"source_width": 64, "source_height": 48}
+    camera = {"source_fx": 50.0, "source_fy": 50.0, "source_cx": 31.5, "source_cy": 23.5}
+    row = sizes | camera | {"source_image": encode_png(distorted), "lens": None}
+    assert annotations._picture(row) == row["source_image"]
+    lens = {"model": "brown_conrady", "parameters": [0.2, 0.0, 0.0, 0.0, 0.0], "undone": True}
+    shown = Image.open(io.BytesIO(annotations._picture(row | {"lens": lens})))
+    expected = decode_source_picture(row | {"lens": lens})
+    assert np.array_equal(np.asarray(shown), np.asarray(expected))
+    assert not np.array_equal(np.asarray(shown), np.asarray(distorted))

@@ -131,6 +131,15 @@ def test_the_notes_say_what_was_selected():
         assert word in text
 
 
+@pytest.mark.parametrize(
+    ("protocol", "scenes"), [("dvbench-1", True), ("depthvlm-compat-1", False), ("depthlm-compat-1", False)]
+)
+def test_the_notes_say_what_the_intervals_are_over(protocol, scenes):
+    text = notes(build([made_result("a", protocol=protocol)], Selection(protocol)))[0]
+    assert "intervals over images" in text
+    assert ("or scenes where they repeat" in text) is scenes
+
+
 def test_csv_gives_scores_in_full_precision():
     board = one("a", 1 / 3)
     (row,) = csv.DictReader(io.StringIO(csv_text(board)))

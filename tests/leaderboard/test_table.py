@@ -232,6 +232,20 @@ def test_the_interval_of_the_mean_is_propagated_from_its_sets():
         assert row.interval[0] < row.mean < row.interval[1]
 
 
+@pytest.mark.parametrize("unit", ["image", "scene"])
+def test_the_rule_says_whether_scenes_are_drawn(unit):
+    rule = replace(RULE, unit=unit)
+    scenes = [f"s{number // 10}" for number in range(200)]
+
+    def of_scenes(result):
+        return replace(made_scores(result.model, result.set_name), scenes=tuple(scenes))
+
+    board = build(results_of("ac", ["ibims1"]), DEFAULT, of_scenes, rule)
+    for row in board.rows:
+        units = as_units(made_scores(row.label, "ibims1").values, scenes if unit == "scene" else None)
+        assert row.interval == benchmark_interval([units], rule)
+
+
 def test_the_order_of_the_results_does_not_matter_for_ties():
     results = results_of()
     assert board_of(results) == board_of(results[::-1])

@@ -9,7 +9,7 @@ from drawn_points import ANSWERS, DEPTHS, NO_ANSWERS, POINTS, columns
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from depthvlm_bench.scoring.bulk import DENSE_BLOCK, delta1_of_sets, dense_delta1_counts
+from depthvlm_bench.scoring.bulk import DENSE_BLOCK, counts_of_images, delta1_of_sets, dense_delta1_counts
 from depthvlm_bench.scoring.metrics import DELTA1_RATIO, Counts, ratio_counts
 from depthvlm_bench.scoring.statistics import (
     image_statistics,
@@ -42,6 +42,17 @@ def test_many_sets_at_once_equal_the_images_one_by_one_to_the_last_bit(sets):
     for value, members in zip(found, sets, strict=True):
         scores = [per_image_metrics(image_statistics(*columns(points)))["delta1"] for points in members]
         assert value.hex() == mean_over_images(scores, [str(k) for k in range(len(scores))]).hex()
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.lists(st.lists(st.tuples(ANSWERS, DEPTHS), max_size=5), min_size=1, max_size=6),
+    st.sampled_from([1.05, 1.25, 2.0]),
+)
+def test_counts_of_many_images_equal_those_of_each(images, ratio):
+    p, g = columns([point for points in images for point in points])
+    found = counts_of_images(p, g, [len(points) for points in images], ratio)
+    assert found == [ratio_counts(*columns(points), ratio) for points in images]
 
 
 def test_dense_counts_of_float32_maps_equal_the_ratio_form_even_at_ties():

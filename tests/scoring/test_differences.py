@@ -1,10 +1,10 @@
 """Where dvbench-1 and the paper's evaluator part: one small set for each difference that moves a score.
 
-The names D1 to D26 are those of docs/protocols.md, which also lists what cannot be shown by a score.
+The numbers D1 to D26 are those of docs/protocols.md, which also lists what cannot be shown by a score.
 """
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -36,6 +36,7 @@ class Listing:
         size: of the picture, (width, height); the depth's own if None.
         listed_m: overrides the listed depths of every picture.
         scale: canonical size over picture size.
+        mask: one (h, w) bool for every picture, False where its depth is not to be trusted.
     """
 
     depth_mm: list
@@ -43,7 +44,7 @@ class Listing:
     size: tuple | None = None
     listed_m: list | None = None
     scale: float = 1.0
-    rows: dict = field(default_factory=dict)
+    mask: np.ndarray | None = None
 
     def write(self, root):
         height, width = self.depth_mm[0].shape
@@ -55,8 +56,13 @@ class Listing:
             name = f"{index}.png"
             Image.new("RGB", size, (index, 99, 9)).save(root / "rgb" / name)
             Image.fromarray(depth).save(root / "depth" / name)
+            masks = {}
+            if self.mask is not None:
+                Image.fromarray(self.mask.astype(np.uint8) * 255).save(root / "depth" / "mask.png")
+                masks = {"mask_valid_path": "mask.png"}
             lines.append(
-                {
+                masks
+                | {
                     "scene": str(index),
                     "image": name,
                     "depth_path": name,
@@ -188,6 +194,14 @@ def test_d10_a_pixel_is_asked_at_its_centre(scores):
     found = scores(Listing([stripes], [grid(step=3)], scale=1.75), perfect)
     assert found["dvbench sparse"] == found["dvbench dense"] == 1.0
     assert found["depthvlm sparse"] < 0.9
+
+
+def test_d11_a_masked_depth_is_no_truth_at_points_either(scores):
+    """The far half is masked: the paper leaves it out of dense truth, and reads it at listed points."""
+    listing = Listing([wall(32)], [grid()], mask=wall(32) < 5000)
+    found = scores(listing, answer_of(NEAR_M))
+    assert (found["depthvlm sparse"], found["dvbench sparse"]) == (0.5, 1.0)
+    assert found["depthvlm dense"] == found["dvbench dense"] == 1.0
 
 
 @pytest.mark.parametrize("folder", ["plain", "waymo_model", "nyuv2/scannet"])

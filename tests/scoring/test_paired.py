@@ -27,7 +27,7 @@ from depthvlm_bench.scoring.paired import (
 )
 from depthvlm_bench.scoring.protocol import Bootstrap
 
-RULE = Bootstrap("image", resamples=2000, level=0.95, seed=42)
+RULE = Bootstrap("scene", resamples=2000, level=0.95, seed=42)
 GOLDEN = Path(__file__).parents[3] / "shared" / "golden" / "eval" / "confidence_simulation.json"
 
 
@@ -151,6 +151,17 @@ class TestDifference:
         for _ in range(2):
             shuffled = [{name: side[name] for name in chance.permutation(ids).tolist()} for side in sides]
             assert paired_difference(*(ImageScores.of(side, scenes) for side in shuffled), RULE) == expected
+
+    def test_a_rule_that_draws_images_draws_images(self):
+        """The compat protocols' unit: scenes, though known, are neither drawn nor flipped."""
+        chance = np.random.default_rng(12)
+        scenes = [f"s{number}" for number in range(10) for _ in range(5)]
+        values = chance.uniform(0, 1, (2, 50))
+        rule = replace(RULE, unit="image")
+        known = paired_difference(*(images(side, scenes) for side in values), rule)
+        assert known == paired_difference(*(images(side) for side in values), rule)
+        assert known.units == 50
+        assert paired_difference(*(images(side, scenes) for side in values), RULE).units == 10
 
     @pytest.mark.parametrize(
         ("ids", "said"),
@@ -307,11 +318,11 @@ def copula(design, gap):
 
 
 def rejection_rate(repetitions, seed, draw):
-    """How often p < 5 %, of 999 flips, and how often the first is then better, or scores lower at all."""
+    """How often p < 5 % in a comparison, how often the first is then better, and scores lower at all."""
     chance, found, right, wrong = np.random.default_rng(seed), 0, 0, 0
     for repetition in range(repetitions):
         first, second = (images(values) for values in draw(chance))
-        p = pairwise_p(flipped_means([first, second], repetition, 999), [first.mean, second.mean])[0, 1]
+        p = paired_difference(first, second, replace(RULE, resamples=1, seed=repetition)).p
         found += p < ALPHA
         right += p < ALPHA and first.mean > second.mean
         wrong += first.mean < second.mean
@@ -344,6 +355,8 @@ POWERED = [
     pytest.param(Design(1000, 10, 0.9, 0.3), 0.024, id="1000x10, 0.024"),
     pytest.param(Design(1000, 10, 0.9, 0.3, 0.62), 0.016, id="1000x10, correlated, 0.016"),
     pytest.param(Design(100, 100, 0.9, 0.3, 0.62), 0.05, id="100x100, correlated, 0.05"),
+    pytest.param(Design(15, 100, 0.8, 0.3), 0.2, id="15x100, 0.2"),
+    pytest.param(Design(10, 100, 0.8, 0.3), 0.3, id="10x100, 0.3"),
 ]
 
 
@@ -379,8 +392,24 @@ class TestPower:
         for better in ({"images": 200}, {"points": 20}, {"rho": 0.1}, {"correlation": 0.6}):
             assert power(replace(base, **better), 0.05).found > known
 
-    def test_a_tiny_set_finds_nothing(self):
-        assert power(Design(2, 1, 0.5, 1.0)).smallest_gap is None
+    def test_on_few_images_it_is_about_what_simulation_finds(self):
+        """A normal approximation says 0.76 here; 400 repetitions have a standard error of 2.4 %."""
+        design = Design(10, 100, 0.8, 0.3)
+        _, right, _ = rejection_rate(400, 34, lambda chance: pair_of(chance, design, 0.3))
+        assert power(design, 0.3).found == pytest.approx(right, abs=0.08)
+
+    @pytest.mark.parametrize(("images", "finds"), [(2, False), (5, False), (6, True)])
+    def test_fewer_than_six_images_find_nothing(self, images, finds):
+        told = power(Design(images, 100, 0.95, 0.1), 0.9)
+        assert (told.smallest_gap is not None) is finds
+        assert (told.found > 0) is finds
+        assert told.wrong_order < 0.01
+
+    @pytest.mark.parametrize("images", [10, 1000, 10**6, 10**9])
+    def test_a_huge_gap_is_found_for_sure(self, images):
+        told = power(Design(images, 10, 0.9, 0.3), 0.8999)
+        assert told.found == pytest.approx(1, abs=1e-9)
+        assert 0 < told.smallest_gap < 0.5
 
     def test_without_correlation_within_images_it_is_the_binomial_error(self):
         design = Design(50, 20, 0.7, 0.0, 0.9)

@@ -2,6 +2,7 @@ import math
 from dataclasses import replace
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from converted import TinyImage, constant_depth, ramp_depth, write_tiny_set
 from PIL import Image
@@ -20,7 +21,7 @@ from depthvlm_bench.registry import load_converter, load_model
 from depthvlm_bench.results.schema import Counts
 from depthvlm_bench.scoring.evaluate import evaluate
 from depthvlm_bench.scoring.protocol import load_protocol
-from depthvlm_bench.scoring.scorer import exposure, score_run, wanted_rows
+from depthvlm_bench.scoring.scorer import exposure, score_dense, score_run, wanted_rows
 from depthvlm_bench.scoring.statistics import image_statistics, to_columns
 
 DVBENCH_1 = load_protocol("dvbench-1")
@@ -332,3 +333,12 @@ def test_constant_2m_on_the_real_scannetpp_is_the_share_of_its_grids(tmp_path):
         valid = (depth_m > 0) & (depth_m <= 10)
         shares.append(np.mean((depth_m[valid] > 1.6) & (depth_m[valid] < 2.5)))
     assert found.scores["delta1"].value == pytest.approx(np.mean(shares), abs=1e-12)
+
+
+def test_a_dense_image_without_truth_is_kept_at_zero_as_the_paper_keeps_it():
+    names = ("compat_asked", "compat_answered", "compat_within_1_25")
+    rows = [{"id": name, "scene": "-", "camera": "-", "tags": {}} for name in ("full", "empty", "unlisted")]
+    counts = {"full": (4, 4, 3), "empty": (0, 0, 0), "unlisted": (None, None, None)}
+    dense = pa.Table.from_pylist([{"id": k, **dict(zip(names, v, strict=True))} for k, v in counts.items()])
+    images = score_dense(rows, dense, load_protocol("depthvlm-compat-1"))
+    assert [(image["id"], image["score"]) for image in images] == [("full", 0.75), ("empty", 0.0)]

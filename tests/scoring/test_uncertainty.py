@@ -1,3 +1,5 @@
+import itertools
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -8,6 +10,7 @@ from depthvlm_bench.scoring.protocol import Bootstrap
 from depthvlm_bench.scoring.uncertainty import (
     CHUNK,
     FEW_VALUES,
+    LATTICE,
     as_units,
     benchmark_interval,
     bootstrap_interval,
@@ -68,11 +71,19 @@ def test_scenes_agree_with_an_independent_bootstrap_of_scenes(points):
     assert high - low < 0.7 * width  # images of one scene are alike: the interval over images is too narrow
 
 
-def test_the_shortcut_has_the_law_of_the_index_bootstrap(monkeypatch):
+@pytest.mark.parametrize("shortcut", ["of sums", "multinomial"])
+@pytest.mark.parametrize("scores", ["of ten points", "differences of 22 points"])
+def test_the_shortcuts_have_the_law_of_the_index_bootstrap(monkeypatch, shortcut, scores):
     """Mean, spread and quantiles of 40,000 resampled means by both ways."""
-    values = np.random.default_rng(1).binomial(10, 0.8, 200) / 10
+    chance = np.random.default_rng(1)
+    values = chance.binomial(10, 0.8, 200) / 10
+    if scores != "of ten points":
+        values = (chance.binomial(22, 0.8, 200) / 22 - chance.binomial(22, 0.7, 200) / 22).round(12)
     units, draw = as_units(values), np.random.default_rng(2)
+    if shortcut == "multinomial":
+        monkeypatch.setattr(uncertainty, "LATTICE", 0)
     short = bootstrap_means(units, draw, 40_000)
+    monkeypatch.setattr(uncertainty, "LATTICE", 0)
     monkeypatch.setattr(uncertainty, "FEW_VALUES", 0)
     long = bootstrap_means(units, draw, 40_000)
     error = values.std() / np.sqrt(200)
@@ -88,6 +99,27 @@ def test_the_law_of_two_images_is_exact():
     share = [np.mean(means == value) for value in (0.0, 0.5, 1.0)]
     assert sum(share) == 1
     assert share == pytest.approx([0.25, 0.5, 0.25], abs=0.01)
+
+
+@pytest.mark.parametrize("weight", [1, 4])
+def test_the_law_of_four_images_is_exact(weight):
+    """All 256 ways to draw four of 0.1, 0.3, 0.3 and 1; with weights, of hits out of four points each."""
+    values = np.array([0.1, 0.3, 0.3, 1.0])
+    ways = Counter(round(sum(drawn) / 4 / weight, 9) for drawn in itertools.product(values, repeat=4))
+    units = as_units(values, None, [weight] * 4)
+    means = bootstrap_means(units, np.random.default_rng(4), 100_000).round(9)
+    assert set(means) <= set(ways)
+    for mean, count in ways.items():
+        share = count / 256
+        assert np.mean(means == mean) == pytest.approx(share, abs=5 * np.sqrt(share / 100_000))
+
+
+def test_scores_off_every_lattice_are_drawn_as_they_are():
+    """11 values that are no shares of few points, 1 of which is a share of more points than any image has."""
+    values = np.append(np.sqrt(np.arange(1, 11) / 11), 1 / (LATTICE + 1)).repeat(3)
+    means = bootstrap_means(as_units(values), np.random.default_rng(4), 20_000)
+    assert means.mean() == pytest.approx(values.mean(), abs=4 * values.std() / np.sqrt(33 * 20_000))
+    assert means.std() == pytest.approx(values.std() / np.sqrt(33), rel=0.03)
 
 
 def test_the_law_of_two_scenes_of_unequal_size_is_exact():
@@ -165,19 +197,19 @@ def test_one_image_or_equal_images_leave_no_width(values):
 
 
 @pytest.mark.parametrize("resamples", [1, CHUNK - 1, CHUNK, CHUNK + 1, 3 * CHUNK])
-@pytest.mark.parametrize("images", [3, 100])
+@pytest.mark.parametrize("images", [3, 50, 100])
 def test_any_number_of_resamples_will_do(resamples, images):
-    values = np.linspace(0, 1, images)
+    values = np.sqrt(np.linspace(0, 1, images)) if images != 50 else np.linspace(0, 1, images)
     means = bootstrap_means(as_units(values), np.random.default_rng(0), resamples)
     assert means.shape == (resamples,)
     low, high = bootstrap_interval(values, replace(RULE, resamples=resamples))
     assert 0 <= low <= high <= 1
 
 
-@pytest.mark.parametrize("points", [None, 10])
-def test_chunks_bound_the_memory_and_change_nothing(points, monkeypatch):
+@pytest.mark.parametrize("levels", [None, 10])
+def test_chunks_bound_the_memory_and_change_nothing(levels, monkeypatch):
     values = np.random.default_rng(4).uniform(0, 1, 300)
-    values = values if points is None else np.round(values * points) / points
+    values = values if levels is None else np.sqrt(np.round(values * levels) / levels)
     whole = bootstrap_interval(values, RULE)
     monkeypatch.setattr(uncertainty, "CHUNK_ITEMS", 1000)
     sizes = []
