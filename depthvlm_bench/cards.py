@@ -74,6 +74,8 @@ class DatasetCard:
         depth_scale: stored integer units per metre.
         max_canonical_edge: longer canonical sides are centre-cropped to this; null: never.
         compat_dataset: the dataset whose frames the paper's list of this one is made of; null: its own.
+        compat_valid_max_m: the range that the paper's scripts apply, where it is another.
+        published_depth_scale: units a metre in the paper's published lists, where they are others.
         paper_constant_2m: delta1 of the constant 2.0 m in the paper's table, a fingerprint of the data.
         size, tree: how large the download is and what it must look like on disk.
     """
@@ -100,6 +102,8 @@ class DatasetCard:
     near_m: float = 0.05
     max_canonical_edge: int | None = None
     compat_dataset: str | None = None
+    compat_valid_max_m: float | None = None
+    published_depth_scale: float | None = None
     paper_constant_2m: float | None = None
     source_split_images: dict[str, int] = field(default_factory=dict)
     tags: Tags = field(default_factory=Tags)

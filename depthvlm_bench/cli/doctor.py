@@ -76,7 +76,8 @@ def print_diagnosis(diagnosis: "Diagnosis") -> None:
         status = Text(check.status, STYLES[check.status])
         table.add_row(status, *map(Text, (check.name, check.found, check.advice)))
     console().print(table)
-    convert = f"dvbench convert {diagnosis.dataset} --root {diagnosis.root}"
+    role = "" if "eval" in diagnosis.roles else " --split train"
+    convert = f"dvbench convert {diagnosis.dataset} --root {diagnosis.root}{role}"
     verdict = {
         "ok": f"ready: {convert}",
         "warn": f"can be converted, but see the warnings first: {convert}",

@@ -10,7 +10,7 @@ import numpy as np
 
 from depthvlm_bench.cards import DatasetCard
 from depthvlm_bench.convert.annotation_lines import read_lines
-from depthvlm_bench.errors import DataMissingError, FrameError
+from depthvlm_bench.errors import CheckError, DataMissingError, FrameError
 from depthvlm_bench.frames import (
     Converter,
     DepthGrid,
@@ -64,6 +64,7 @@ class AnnotationSource:
     def index(self, split: Split) -> Iterator[FrameRef | Skip]:
         """One frame a line, in list order by its row."""
         lines = list(read_lines(self.annotations))
+        self._require_own_scale(lines[0][1] if lines else {})
         names = _frame_names([record for _, record in lines])
         for row, ((line, record), name) in enumerate(zip(lines, names, strict=True)):
             scene, locator = _scene(record), {"row": row, "line": line}
@@ -94,6 +95,18 @@ class AnnotationSource:
 
     def close(self) -> None:
         """Nothing is held open."""
+
+    def _require_own_scale(self, record: Mapping[str, Any]) -> None:
+        """CheckError for a list of another dataset: it would convert, to depths that mean nothing."""
+        own = self.card.published_depth_scale or self.card.depth_scale
+        found = float(record.get("depth_scale") or DEFAULT_DEPTH_SCALE)
+        if record and not record.get("depth_format") and found != own:
+            raise CheckError(
+                f"this is no list of {self.card.name}",
+                where=self.annotations,
+                why=f"its depth_scale is {found:g}, lists of {self.card.name} have {own:g}",
+                next_step="dvbench convert NAME with the dataset that the list is of",
+            )
 
     def _bytes(self, relative: str, folder: str, missing: Any) -> tuple[bytes, str]:  # noqa: ANN401 - SkipReason
         """A file of the list, in its folder as published or straight below the root."""

@@ -28,6 +28,8 @@ from depthvlm_bench.scoring.metrics import DELTA1_RATIO
 Status = Literal["ok", "warn", "fail"]
 PERCENTILES = (5.0, 50.0, 95.0)
 CONSTANT_M = 2.0
+# How many frames are tried for one that can be read: trees that lack most of their scenes are common.
+PATIENCE = 25
 # Standard errors of the sample beyond which a figure no longer looks like chance.
 SUSPICIOUS_ERRORS = 3.0
 
@@ -56,6 +58,7 @@ class Diagnosis:
     dataset: str
     root: Path
     checks: tuple[Check, ...]
+    roles: tuple[Role, ...] = ("eval",)
 
     @property
     def status(self) -> Status:
@@ -124,7 +127,7 @@ def examine(
         checks += _check_cost(card, counted, workspace)
     finally:
         source.close()
-    return Diagnosis(card.name, root, tuple(checks))
+    return Diagnosis(card.name, root, tuple(checks), card.roles)
 
 
 def _present_splits(card: DatasetCard, source: Source) -> list[Split]:
@@ -157,7 +160,7 @@ def _check_splits(card: DatasetCard, source: Source) -> Iterator[Check]:
 
 
 def _count(source: Source, card: DatasetCard, split: Split, sample: int, progress: Progress) -> _Census:
-    """Stream the index of a split, and read the frames of lowest hash."""
+    """Stream the index of a split, and read the frames of lowest hash until the sample is full."""
     census = _Census(split)
 
     def refs() -> Iterator[FrameRef]:
@@ -168,12 +171,17 @@ def _count(source: Source, card: DatasetCard, split: Split, sample: int, progres
                 census.frames += 1
                 yield item
 
-    chosen = heapq.nsmallest(sample, refs(), key=lambda ref: (hash64(SEED, ref.dataset, ref.id), ref.id))
-    with progress.stage(f"reading frames of {split.source}", len(chosen), "frame") as advance:
-        for ref in sorted(chosen, key=lambda ref: ref.order_key):
-            with frame_boundary(ref.id, census.sample_skips):
-                census.sampled.append(_look_at(source, ref, card))
-            advance(1)
+    tried = heapq.nsmallest(
+        PATIENCE * sample, refs(), key=lambda ref: (hash64(SEED, ref.dataset, ref.id), ref.id)
+    )
+    with progress.stage(f"reading frames of {split.source}", min(sample, len(tried)), "frame") as advance:
+        while tried and len(census.sampled) < sample:
+            short = sample - len(census.sampled)
+            for ref in sorted(tried[:short], key=lambda ref: ref.order_key):
+                with frame_boundary(ref.id, census.sample_skips):
+                    census.sampled.append(_look_at(source, ref, card))
+                    advance(1)
+            del tried[:short]
     return census
 
 

@@ -123,13 +123,16 @@ def open_source(converter: Converter, root: Path, options: object = None) -> Sou
 
 
 def followed(converter: Converter, request: ConvertRequest) -> Converter:
-    """The converter itself, or one that follows the published list of the request.
+    """The converter itself, with the paper's range in compat sets, or one that follows a published list.
 
     Raises:
         UsageError: the request chooses images or pixels, which a list has chosen already.
     """
+    card = converter.card
+    if request.annotations is not None or request.sampling == "compat":
+        card = replace(card, valid_max_m=card.compat_valid_max_m or card.valid_max_m)
     if request.annotations is None:
-        return converter
+        return replace(converter, card=card)
     chosen = {
         "--split train": request.role == "train",
         "--source-split": request.source_split is not None,
@@ -140,7 +143,7 @@ def followed(converter: Converter, request: ConvertRequest) -> Converter:
     if any(chosen.values()):
         named = ", ".join(flag for flag, is_set in chosen.items() if is_set)
         raise UsageError("--annotations follows a whole list", why=f"it goes with no {named}")
-    return annotation_converter(converter.card, request.annotations)
+    return annotation_converter(card, request.annotations)
 
 
 def options_of(converter: Converter, request: ConvertRequest) -> object:
@@ -293,7 +296,9 @@ def _write(
 def _check_skip_share(
     folder: Path, plan: Plan, receipts: Sequence[ShardReceipt], skips: dict[str, int], limit: float
 ) -> None:
-    left_out = sum(skips.values())
+    # A building that is not on disk, or in no list, is no frame that was lost.
+    whole_scenes = sum(1 for skip in plan.skips if skip.group or skip.reason == "not_in_split")
+    left_out = sum(skips.values()) - whole_scenes
     kept = sum(receipt.rows for receipt in receipts)
     share = left_out / max(1, left_out + kept)
     if plan.settings.role == "train" and share > limit:

@@ -134,7 +134,11 @@ def choose_split(
     """
     if role not in card.splits:
         only = " and ".join(card.splits)
-        raise UsageError(f"{card.name} has no {role} split", why=f"it is used for {only} only")
+        raise UsageError(
+            f"{card.name} has no {role} split",
+            why=f"it is used for {only} only",
+            next_step=f"add --split {card.roles[0]}",
+        )
     present = list(source.source_splits())
     there = ", ".join(present) or "no known split"
     if source_split is not None:

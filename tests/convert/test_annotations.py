@@ -2,13 +2,14 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from depthvlm_bench.cards import builtin_card
-from depthvlm_bench.convert.annotations import annotation_converter
+from depthvlm_bench.convert.annotations import PUBLISHED, annotation_converter
 from depthvlm_bench.convert.run import ConvertRequest, convert, open_source
 from depthvlm_bench.convert.verify import verify
 from depthvlm_bench.errors import CheckError, DataMissingError, UsageError
@@ -17,7 +18,8 @@ from depthvlm_bench.progress import Silent
 from depthvlm_bench.records.reader import RecordSet
 from depthvlm_bench.registry import load_converter
 
-CARD = builtin_card("ibims1")
+# Lists of this test are in millimetres.
+CARD = replace(builtin_card("ibims1"), published_depth_scale=1000.0)
 SIZE = (64, 48)
 FX = 56.0
 CANONICAL = [round(SIZE[0] * 1000 / FX), round(SIZE[1] * 1000 / FX)]
@@ -61,7 +63,7 @@ def write(root, records):
 
 def converted(root, data):
     request = ConvertRequest(root, data, annotations=root / "list.jsonl")
-    return convert(load_converter("ibims1"), request, Silent())
+    return convert(replace(load_converter("ibims1"), card=CARD), request, Silent())
 
 
 def test_a_published_set_holds_the_list_and_verifies(published, tmp_path):
@@ -235,3 +237,10 @@ def test_raw_floats_are_metres_without_a_scale_and_are_kept_as_they_are(publishe
     assert (row["depth_scale"], row["depth_width"], row["depth_height"]) == (1.0, 32, 24)
     assert [point["depth_m"] for point in row["points"]] == [float(np.float32(2.123456))]
     assert np.float32(row["compat_gt_m"]).tolist() == [np.float32(2.123456), 1.0]
+
+
+def test_a_list_of_another_dataset_is_told_by_its_scale(published):
+    card = replace(CARD, published_depth_scale=None)  # as the card of iBims-1 is
+    source = open_source(annotation_converter(card, published / "list.jsonl"), published)
+    with pytest.raises(CheckError, match=r"no list of ibims1.*depth_scale is 1000, .* have 1310\.7"):
+        list(source.index(Split("eval", PUBLISHED)))

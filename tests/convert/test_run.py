@@ -484,3 +484,15 @@ def test_nothing_but_the_set_is_written(real_scannetpp):
         "points-eval.parquet",
         f"receipts{os.sep}eval-00000-of-00001.json",
     ]
+
+
+def test_scenes_that_are_not_on_disk_are_no_frames_that_were_lost(tmp_path, convert_split):
+    """Someone with 5 of 856 scenes trains on them; their tree lacks no frame."""
+    truth = write_scannetpp_tree(tmp_path / "raw")
+    listed = truth.root / "splits/nvs_sem_train.txt"
+    absent = [f"{number:010x}" for number in range(500)]
+    listed.write_text("\n".join([*listed.read_text().split(), *absent]))
+    request = {"role": "train", "max_skip_share": 0.99}
+    summary = convert_split("scannetpp", truth.root, tmp_path / "data", **request)
+    assert summary.skips["missing_scene"] == 500
+    assert summary.images > 0
