@@ -1,6 +1,7 @@
 """Protocols: frozen files that say how predictions become a score, hashed into every result."""
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from functools import cache
 from importlib.resources import files
 from typing import Any, Literal
@@ -39,6 +40,8 @@ class Protocol:
         aggregation: means, from the inside out; first `image`, or `point` where all points weigh alike.
         set_kinds: kinds of sets it may score.
         ranked_kinds: kinds of sets whose scores are ranked.
+        datasets: the datasets it is defined on; empty: any.
+        set_options: options of the converter that its truth needs, as `-o` takes them.
     """
 
     name: str
@@ -55,11 +58,30 @@ class Protocol:
     set_kinds: tuple[str, ...]
     ranked_kinds: tuple[str, ...]
     bootstrap: Bootstrap
+    datasets: tuple[str, ...] = ()
+    set_options: dict[str, str] = field(default_factory=dict)
 
     @property
     def hash(self) -> str:
-        """SHA-256 of all it says."""
-        return sha256_json(self)
+        """SHA-256 of all it says; what it leaves open has no part in it."""
+        left_open = {"datasets": (), "set_options": {}}
+        return sha256_json({k: v for k, v in asdict(self).items() if v != left_open.get(k, ...)})
+
+    def refuses(self, set_kind: str, dataset: str, options: Mapping[str, Any]) -> str:
+        """Why a set cannot be scored under it; empty if it can.
+
+        Args:
+            set_kind: strict, compat, published or overlap.
+            dataset: the set's dataset.
+            options: of its converter.
+        """
+        if set_kind not in self.set_kinds:
+            return f"it takes {', '.join(self.set_kinds)} sets, this one is {set_kind}"
+        if self.datasets and dataset not in self.datasets:
+            return f"it is defined on {', '.join(self.datasets)}"
+        other = {k: v for k, v in self.set_options.items() if str(options.get(k)) != v}
+        wanted = " ".join(f"-o {name}={value}" for name, value in other.items())
+        return f"its truth needs a set converted with {wanted}" if other else ""
 
 
 def protocol_names() -> list[str]:

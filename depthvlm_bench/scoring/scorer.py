@@ -234,16 +234,12 @@ def score_run(
     """Score one run under a protocol; None where there is nothing of this mode to score.
 
     Raises:
-        UsageError: the protocol does not take sets of this kind.
+        UsageError: the protocol does not take this set.
     """
     info = records.info
-    if info["set_kind"] not in protocol.set_kinds:
-        kinds = ", ".join(protocol.set_kinds)
-        raise UsageError(
-            f"{protocol.name} does not score {info['set_kind']} sets",
-            where=records.name,
-            why=f"it takes {kinds}",
-        )
+    why = protocol.refuses(info["set_kind"], dataset_of(info), info.get("options", {}))
+    if why:
+        raise UsageError(f"{protocol.name} does not score this set", where=records.name, why=why)
     rows = wanted_rows(records, where)
     outcomes: dict[str, int] = {}
     diagnostics: dict[str, float] = {}
@@ -319,7 +315,7 @@ def _result(
     units = _units(images.rows, protocol)
     low, high = benchmark_interval([units], protocol.bootstrap)
     totals = {name: sum(row[name] for row in images.rows) for name in ("asked", "answered", "hits")}
-    dataset = str(info["converter"]).split("/")[0]
+    dataset = dataset_of(info)
     return Result(
         model=spec.model,
         kind=spec.kind,
@@ -349,6 +345,11 @@ def _result(
         prompt_hash=None,
         provenance=collect() | {"run": store.provenance},
     )
+
+
+def dataset_of(info: Mapping[str, Any]) -> str:
+    """The dataset of a set, from its entry in dataset.json."""
+    return str(info["converter"]).split("/")[0]
 
 
 def exposure(card: ModelCard, fit: dict[str, str], dataset: str) -> str:

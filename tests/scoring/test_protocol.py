@@ -1,11 +1,14 @@
 import tomllib
-from dataclasses import FrozenInstanceError, fields, replace
+from dataclasses import FrozenInstanceError, asdict, fields, replace
 from importlib.resources import files
+from typing import get_args, get_type_hints
 
 import pytest
 
 from depthvlm_bench.config import from_mapping, load_toml
 from depthvlm_bench.errors import UsageError
+from depthvlm_bench.hashing import sha256_json
+from depthvlm_bench.registry import load_converter
 from depthvlm_bench.scoring.protocol import (
     DEFAULT_PROTOCOL,
     Bootstrap,
@@ -30,6 +33,8 @@ OTHER_VALUES = {
     "set_kinds": ("strict",),
     "ranked_kinds": ("strict", "overlap"),
     "bootstrap": Bootstrap("image", 2000, 0.9, 42),
+    "datasets": ("nyuv2",),
+    "set_options": {"gt": "raw"},
 }
 
 
@@ -104,3 +109,38 @@ def test_an_unknown_name_has_a_hint():
     with pytest.raises(UsageError, match="unknown protocol 'dvbench1'") as caught:
         load_protocol("dvbench1")
     assert "did you mean 'dvbench-1'" in caught.value.why
+
+
+def test_hashes_of_rules_that_name_no_dataset_are_those_from_before_there_were_such_keys():
+    plain = {
+        name: value for name, value in asdict(PROTOCOL).items() if name not in ("datasets", "set_options")
+    }
+    assert PROTOCOL.hash == sha256_json(plain)
+
+
+@pytest.mark.parametrize(
+    ("kind", "dataset", "options", "why"),
+    [
+        ("strict", "nyuv2", {"gt": "raw"}, ""),
+        ("strict", "nyuv2", {"gt": "filled"}, "-o gt=raw"),
+        ("strict", "nyuv2", {}, "-o gt=raw"),
+        ("strict", "nyuv2-sun", {"gt": "raw"}, "defined on nyuv2"),
+        ("published", "nyuv2", {"gt": "raw"}, "takes strict sets, this one is published"),
+    ],
+)
+def test_a_protocol_says_why_it_refuses_a_set(kind, dataset, options, why):
+    found = load_protocol("nyu-eigen-dense-1").refuses(kind, dataset, options)
+    assert (why in found) if why else found == ""
+
+
+def test_a_protocol_of_published_values_is_of_one_known_dataset_and_ranks_nothing():
+    published = [load_protocol(name) for name in protocol_names() if "-dense-" in name]
+    assert len(published) == 4
+    for protocol in published:
+        assert protocol.ranked_kinds == ()
+        assert protocol.set_kinds == ("strict",)
+        (dataset,) = protocol.datasets
+        options = load_converter(dataset).options_type()
+        # What it asks of a set is something that the converter can give.
+        for name, value in protocol.set_options.items():
+            assert value in get_args(get_type_hints(type(options))[name])

@@ -167,13 +167,13 @@ def test_only_strict_sets_are_ranked(tmp_path):
 
 def test_a_set_of_another_kind_is_refused(tmp_path):
     odd = write_tiny_set(tmp_path / "odd", IMAGES, set_kind="odd")
-    with pytest.raises(UsageError, match="does not score odd sets"):
+    with pytest.raises(UsageError, match="strict, overlap, published, compat sets, this one is odd"):
         score_run(make_store(tmp_path / "runs", odd, ALL), MODEL, odd, DVBENCH_1, "sparse")
 
 
 def test_the_paper_s_protocol_takes_no_strict_set(records, tmp_path):
     """Compat and corrected scores never share a set kind by accident."""
-    with pytest.raises(UsageError, match="does not score strict sets"):
+    with pytest.raises(UsageError, match="published, compat sets, this one is strict"):
         store = make_store(tmp_path / "runs", records, ALL)
         score_run(store, MODEL, records, load_protocol("depthvlm-compat-1"), "sparse")
 
