@@ -1,10 +1,11 @@
 """Lenses: their models, their inversion, and the warp that makes a pinhole's picture of a lens's.
 
 Convention: normalised coordinates x = X / Z, y = Y / Z of the camera frame; pixel centres at integers. A lens
-keeps the principal point and focal lengths of its camera, so that undoing it changes no intrinsics.
+keeps the principal point and focal lengths of its camera, so that undoing it changes no intrinsics. Only a
+shifted lens has its own principal point: undoing it moves the picture under the camera's.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,9 +16,10 @@ from scipy.ndimage import map_coordinates
 from depthvlm_bench.conventions import BoolArray, FloatArray
 from depthvlm_bench.geometry.camera import PinholeCamera
 
-LensModel = Literal["brown_conrady", "thin_prism_fisheye"]
+LensModel = Literal["brown_conrady", "shifted_brown_conrady", "thin_prism_fisheye"]
 PARAMETERS: dict[LensModel, tuple[str, ...]] = {
     "brown_conrady": ("k1", "k2", "p1", "p2", "k3"),
+    "shifted_brown_conrady": ("k1", "k2", "p1", "p2", "k3", "shift_x", "shift_y"),
     "thin_prism_fisheye": ("k1", "k2", "p1", "p2", "k3", "k4", "sx1", "sy1"),
 }
 MAX_STEPS = 50
@@ -45,8 +47,9 @@ class Lens:
 
     def distort(self, x: npt.ArrayLike, y: npt.ArrayLike) -> tuple[FloatArray, FloatArray]:
         """Where the lens puts rays (x, y, 1), in normalised coordinates of any shape."""
-        distort = _brown_conrady if self.model == "brown_conrady" else _thin_prism_fisheye
-        return distort(self.parameters, np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64))
+        return FORMULAS[self.model](
+            self.parameters, np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
+        )
 
     def undistort(
         self, x_lens: npt.ArrayLike, y_lens: npt.ArrayLike
@@ -81,6 +84,13 @@ def _brown_conrady(p: Sequence[float], x: FloatArray, y: FloatArray) -> tuple[Fl
     )
 
 
+def _shifted_brown_conrady(p: Sequence[float], x: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Brown-Conrady whose picture lies shift_x, shift_y (focal lengths) off the camera's principal point."""
+    *brown, shift_x, shift_y = p
+    x, y = _brown_conrady(brown, x, y)
+    return x + shift_x, y + shift_y
+
+
 def _thin_prism_fisheye(p: Sequence[float], x: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Equidistant fisheye, then radial, tangential and thin-prism terms.
 
@@ -96,6 +106,14 @@ def _thin_prism_fisheye(p: Sequence[float], x: FloatArray, y: FloatArray) -> tup
         u * radial + 2 * p1 * u * v + p2 * (q + 2 * u * u) + sx1 * q,
         v * radial + 2 * p2 * u * v + p1 * (q + 2 * v * v) + sy1 * q,
     )
+
+
+Formula = Callable[[Sequence[float], FloatArray, FloatArray], tuple[FloatArray, FloatArray]]
+FORMULAS: dict[LensModel, Formula] = {
+    "brown_conrady": _brown_conrady,
+    "shifted_brown_conrady": _shifted_brown_conrady,
+    "thin_prism_fisheye": _thin_prism_fisheye,
+}
 
 
 def lens_pixels(
@@ -124,4 +142,4 @@ def undo_lens(pixels: npt.NDArray[np.uint8], camera: PinholeCamera, lens: Lens) 
         map_coordinates(pixels[..., channel].astype(np.float32), (v_lens, u_lens), order=1, cval=0.0)
         for channel in range(3)
     ]
-    return np.floor(np.stack(planes, axis=-1) + 0.5).astype(np.uint8)
+    return np.asarray(np.floor(np.stack(planes, axis=-1) + 0.5), dtype=np.uint8)

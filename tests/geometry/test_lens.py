@@ -13,6 +13,7 @@ from depthvlm_bench.geometry.lens import Lens, lens_pixels, pinhole_pixels, undo
 # Waymo's front camera and an ETH3D Nikon, rounded.
 BROWN = Lens("brown_conrady", (0.0356, -0.3319, 0.0007, -0.0004, 0.0))
 FISHEYE = Lens("thin_prism_fisheye", (-0.2255, 0.1104, -0.0003, 0.0002, 0.05, -0.01, 0.0012, -0.0004))
+SHIFTED = Lens("shifted_brown_conrady", (*BROWN.parameters, 0.021, -0.096))
 CAMERA = PinholeCamera(192, 128, 205.0, 204.0, 95.3, 62.8)
 
 
@@ -33,13 +34,20 @@ def scalar_fisheye(x, y, k1, k2, p1, p2, k3, k4, sx1, sy1):
     )
 
 
-@pytest.mark.parametrize(("lens", "scalar"), [(BROWN, scalar_brown), (FISHEYE, scalar_fisheye)])
+def scalar_shifted(x, y, *parameters):
+    x_there, y_there = scalar_brown(x, y, *parameters[:5])
+    return x_there + parameters[5], y_there + parameters[6]
+
+
+@pytest.mark.parametrize(
+    ("lens", "scalar"), [(BROWN, scalar_brown), (SHIFTED, scalar_shifted), (FISHEYE, scalar_fisheye)]
+)
 def test_a_lens_is_its_formula(lens, scalar):
     for x, y in [(0.0, 0.0), (0.3, -0.2), (-0.45, 0.31), (0.0, 0.2)]:
         assert np.allclose(lens.distort(x, y), scalar(x, y, *lens.parameters), atol=1e-15)
 
 
-@given(st.sampled_from([BROWN, FISHEYE]), st.floats(-0.47, 0.47), st.floats(-0.31, 0.31))
+@given(st.sampled_from([BROWN, SHIFTED, FISHEYE]), st.floats(-0.47, 0.47), st.floats(-0.31, 0.31))
 def test_undistort_inverts_distort(lens, x, y):
     x_back, y_back, known = lens.undistort(*lens.distort(x, y))
     assert known
@@ -78,10 +86,24 @@ def test_the_undone_picture_shows_at_each_pixel_what_its_ray_saw():
     assert not undone[outside].any()
 
 
+def test_a_shifted_lens_is_a_lens_with_a_principal_point_of_its_own():
+    """Undone, it gives the picture that the lens's own camera would give, seen from another centre."""
+    own = PinholeCamera(192, 128, 205.0, 204.0, 95.3, 20.5)
+    shift = (own.cx_px - CAMERA.cx_px) / own.fx_px, (own.cy_px - CAMERA.cy_px) / own.fy_px
+    lens = Lens("shifted_brown_conrady", (*BROWN.parameters, *shift))
+    u, v = np.array([40.0, 95.3, 150.0]), np.array([60.0, 62.8, 100.0])
+    moved = u + own.cx_px - CAMERA.cx_px, v + own.cy_px - CAMERA.cy_px
+    assert np.allclose(lens_pixels(CAMERA, lens, u, v), lens_pixels(own, BROWN, *moved), atol=1e-9)
+    *back, known = pinhole_pixels(CAMERA, lens, *lens_pixels(own, BROWN, *moved))
+    assert known.all()
+    assert np.allclose(back, (u, v), atol=1e-7)
+
+
 @pytest.mark.parametrize(
     ("model", "parameters", "message"),
     [
         ("opencv", (0.0,) * 5, "unknown lens model"),
+        ("shifted_brown_conrady", (0.0,) * 5, "shift_x, shift_y"),
         ("brown_conrady", (0.0,) * 4, "needs k1, k2, p1, p2, k3"),
         ("thin_prism_fisheye", (math.nan,) * 8, "finite"),
     ],
