@@ -1,6 +1,7 @@
 """dvbench datasets: what can be converted."""
 
-from dataclasses import asdict
+from dataclasses import asdict, fields
+from inspect import cleandoc
 from typing import TYPE_CHECKING
 
 import click
@@ -21,8 +22,8 @@ def command(name: str | None, as_json: bool) -> None:
     from depthvlm_bench.frames import Converter
 
     if name is not None:
-        card = registry.load_converter(name).card
-        print_json(asdict(card)) if as_json else _print_card(card)
+        converter = registry.load_converter(name)
+        print_json(asdict(converter.card)) if as_json else _print_card(converter.card, converter.options_type)
         return
     cards, faults = [], []
     for _, item in registry.each(registry.CONVERTERS):
@@ -51,7 +52,7 @@ def _print_table(cards: "list[DatasetCard]") -> None:
     console().print(table)
 
 
-def _print_card(card: "DatasetCard") -> None:
+def _print_card(card: "DatasetCard", options_type: type) -> None:
     lines = {
         "dataset": f"{card.name} — {card.title}",
         "get it": f"{card.homepage}" + (" (account or signature needed)" if card.licence.login else ""),
@@ -67,9 +68,21 @@ def _print_card(card: "DatasetCard") -> None:
     }
     for label, text in lines.items():
         click.echo(f"{label:<11}{text}")
-    click.echo("tree")
-    for line in card.tree.strip("\n").splitlines():
-        click.echo(f"           {line}")
+    for label, text in (("options", _options(options_type)), ("tree", card.tree.strip("\n"))):
+        click.echo(label)
+        for line in text.splitlines():
+            click.echo(f"           {line}" if line else "")
+
+
+def _options(options_type: type) -> str:
+    """The reader's options with their defaults, and what they mean."""
+    defaults = [f"-o {option.name}={_as_typed(option.default)}" for option in fields(options_type)]
+    meaning = cleandoc(options_type.__doc__ or "").replace("\nAttributes:\n", "\n").replace("\n\n", "\n")
+    return "\n".join(["  ".join(defaults), meaning]) if defaults else "none"
+
+
+def _as_typed(value: object) -> str:
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def _evaluation(card: "DatasetCard", images: str = "", points: str = "") -> str:

@@ -56,3 +56,10 @@ def test_a_broken_plug_in_is_named_and_hides_no_other(datasets, monkeypatch):
     assert "plug-in 'acme' cannot be imported" in err
     assert "acme_depth" in err
     assert len(err.splitlines()) == 1
+
+
+def test_a_reader_s_options_are_shown_as_they_are_typed(dvbench):
+    out = dvbench("datasets", "scannetpp").out
+    assert "-o every=60" in out
+    assert "every: take frames whose video index" in out
+    assert "options\n           none" in dvbench("datasets", "folder").out
