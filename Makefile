@@ -4,14 +4,17 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PACKAGES := depthvlm_bench converters baselines manifests
 TYPECHECK := build/typecheck
+# A release whose CPU build is known to do.
+TORCH ?= 2.13.0
 
-.PHONY: help demo test test-slow mutants lint typecheck format clean
+.PHONY: help demo test test-slow mutants devkits lint typecheck format clean
 
 help:
 	@echo "make demo       raw trees to a leaderboard on procedural scenes (./dvbench-demo)"
 	@echo "make test       all tests but the slow ones"
 	@echo "make test-slow  the long simulations"
 	@echo "make mutants    known faults of readers, planted one at a time: each must be caught"
+	@echo "make devkits    projections against the datasets' own devkits, in environments of their own (3 GB)"
 	@echo "make lint       ruff and mypy --strict"
 	@echo "make format     let ruff format the code"
 
@@ -38,6 +41,18 @@ test-slow: $(VENV)/.dev
 
 mutants: $(VENV)/.dev
 	$(BIN)/python tests/mutants/run.py
+
+# The official devkits are oracles, never dependencies: each clashes with the other's packages, and with ours.
+# -P keeps the repository off the path, where it would hide the installed package.
+devkits:
+	$(PYTHON) -m venv build/devkit-av2
+	build/devkit-av2/bin/pip install -q torch==$(TORCH) av2==0.3.6 pytest .
+	$(PYTHON) -m venv build/devkit-nuscenes
+	build/devkit-nuscenes/bin/pip install -q --no-deps nuscenes-devkit==1.2.0
+	build/devkit-nuscenes/bin/pip install -q "numpy>=2" pyquaternion matplotlib opencv-python-headless \
+		scikit-learn shapely cachetools tqdm pytest .
+	build/devkit-av2/bin/python -P -m pytest tests/converters/test_devkits.py
+	build/devkit-nuscenes/bin/python -P -m pytest tests/converters/test_devkits.py
 
 lint: typecheck
 	$(BIN)/ruff check .

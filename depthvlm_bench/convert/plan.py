@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from depthvlm_bench.cards import DatasetCard, Role, Tags
 from depthvlm_bench.config import from_mapping
 from depthvlm_bench.convert.settings import PLAN_METADATA_KEY, SetSettings
-from depthvlm_bench.errors import CheckError, DataMissingError, DvbenchError, FrameError
+from depthvlm_bench.errors import CheckError, DataMissingError, DvbenchError, FrameError, UsageError
 from depthvlm_bench.frames import DepthPoints, Frame, FrameRef, Skip, Source, Split, locator_json, scorable
 from depthvlm_bench.hashing import canonical_json, sha256_json
 from depthvlm_bench.progress import Progress
@@ -131,8 +131,20 @@ def index_frames(source: Source, split: Split, skips: list[Skip]) -> list[FrameR
     return sorted(refs.values(), key=lambda ref: ref.order_key)
 
 
+def require_z(frame: Frame) -> None:
+    """UsageError for depth that a strict set cannot hold: options of the paper's scripts were asked for."""
+    if frame.depth_kind != "z":
+        raise UsageError(
+            f"these options give {frame.depth_kind.replace('_', ' ')} distance, not z-depth",
+            where=frame.ref.id,
+            why="only --sampling compat makes frames as the paper's scripts made them",
+            next_step="add --sampling compat, or leave the option out",
+        )
+
+
 def draw_points(frame: Frame, card: DatasetCard, count: int, seed: str) -> tuple[Points, Points]:
     """Both point lists of an evaluation frame; FrameError `no_valid_depth` where it has not enough pixels."""
+    require_z(frame)
     pool = candidates(
         frame.depth, frame.camera, canonical_grid(frame, card), card.valid_min_m, card.valid_max_m
     )
@@ -217,7 +229,7 @@ def record_bytes(frame: Frame, card: DatasetCard, role: Role) -> float:
 
 
 def require_valid_depth(frame: Frame, card: DatasetCard) -> None:
-    """FrameError `no_valid_depth` for a training frame that would supervise nothing."""
+    """FrameError `no_valid_depth` for a frame that would supervise nothing."""
     if not scorable(frame.depth, card.valid_min_m, card.valid_max_m).any():
         raise FrameError("no_valid_depth", f"no depth within {card.valid_min_m}-{card.valid_max_m} m")
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from depthvlm_bench.cards import DatasetCard
-from depthvlm_bench.convert.plan import Plan, PlannedFrame, frame_boundary, require_valid_depth
+from depthvlm_bench.convert.plan import Plan, PlannedFrame, frame_boundary, require_valid_depth, require_z
 from depthvlm_bench.errors import PartialError
 from depthvlm_bench.frames import Skip, Source
 from depthvlm_bench.hashing import sha256_file
@@ -52,6 +52,8 @@ def _records(
         with frame_boundary(planned.ref.id, skips):
             frame = source.read(planned.ref)
             require_valid_depth(frame, card)
+            if plan.settings.sampling == "strict":
+                require_z(frame)
             encoded.append(
                 encode_record(frame, spec, planned.points, planned.points_balanced, planned.listed)
             )

@@ -3,6 +3,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from raw_argoverse2 import write_argoverse2_tree
 from raw_nuscenes import VAL_SCENE, write_nuscenes_tree
 from raw_scannetpp import EMPTY, GOOD, VAL, VAL_ABSENT, VAL_BROKEN_JSON, write_scannetpp_tree
 
@@ -21,6 +22,7 @@ from depthvlm_bench.convert.plan import (
     require_valid_depth,
     write_plan,
 )
+from depthvlm_bench.convert.run import ConvertRequest, convert
 from depthvlm_bench.convert.settings import make_settings
 from depthvlm_bench.errors import DataMissingError, FrameError, UsageError
 from depthvlm_bench.frames import Split
@@ -257,3 +259,14 @@ def test_a_plan_with_one_frame_has_one_shard(scannetpp_plan):
     plan = Plan(scannetpp_plan.settings, (PlannedFrame(scannetpp_plan.frames[0].ref),), 1000)
     assert plan.shards == 1
     assert len(plan.shard(0)) == 1
+
+
+def test_ray_distance_is_no_depth_of_a_strict_set(tmp_path):
+    """Options that make frames as the paper's scripts made them go with compat sampling alone."""
+    truth = write_argoverse2_tree(tmp_path / "raw")
+    converter = load_converter("argoverse2")
+    request = ConvertRequest(truth.root, tmp_path / "data", options=converter.compat)
+    for role in ("eval", "train"):
+        with pytest.raises(UsageError, match=r"ray homogeneous distance, not z-depth.*--sampling compat"):
+            convert(converter, replace(request, role=role), Silent())
+    assert convert(converter, replace(request, sampling="compat"), Silent()).images

@@ -19,6 +19,10 @@ OFFICIAL = {
     ("nuscenes", "v1.0-test"): (150, "ceb6c4a825ec001b"),
     ("nuscenes", "mini_train"): (8, "5d1e1bf79cb12165"),
     ("nuscenes", "mini_val"): (2, "ea8a8f3cdf6efc5e"),
+    # argoverse/av2-api, src/av2/datasets/sensor/splits.py
+    ("argoverse2", "train"): (700, "e080a349d9ff6932"),
+    ("argoverse2", "val"): (150, "36d7b8d53c5ecbb9"),
+    ("argoverse2", "test"): (150, "0fdd1a8aba27263d"),
     # StanfordVL/taskonomy, data/assets/splits_taskonomy.zip, train_val_test_fullplus.csv
     ("taskonomy", "train"): (383, "fcc7b0e2f6f4a2b1"),
     ("taskonomy", "val"): (75, "db5bdda12fd38d34"),
@@ -30,9 +34,11 @@ OFFICIAL = {
     ("matterport3d", "train"): (61, "4ed1c414b66fd37c"),
     ("matterport3d", "val"): (11, "c032d26cbe9ae52f"),
     ("matterport3d", "test"): (18, "397f9dd6bb5c5372"),
-    # The toolbox's splits.mat and the indices in prs-eth/Marigold, data_split/nyu_depth/labeled
-    ("nyuv2", "train"): (795, "a09485f127586a85"),
-    ("nyuv2", "test"): (654, "7a88ae5ba275186b"),
+    # The toolbox's splits.mat and the indices in prs-eth/Marigold, data_split/nyu_depth/labeled, as nyu_0001
+    ("nyuv2", "train"): (795, "48f52342b048d7c0"),
+    ("nyuv2", "test"): (654, "898ace5e448b5487"),
+    # The same, named as SUN RGB-D's folders are
+    ("nyuv2-sun", "test"): (654, "b7d1b36b7e5d166b"),
     # prs-eth/Marigold, data_split/eth3d_depth/eth3d_filename_list.txt
     ("eth3d", "dslr"): (454, "5a423977e0676ded"),
     # Scenes, not pictures; cvg/pixel-perfect-sfm, pixsfm/eval/eth3d/config.py
@@ -40,11 +46,13 @@ OFFICIAL = {
     ("eth3d", "outdoor"): (6, "953ed5482c37d878"),
 }
 PATTERNS = {
+    "argoverse2": r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}",
     "nuscenes": r"scene-\d{4}",
     "taskonomy": r"[a-z]+",
     "hm3d": r"\d{5}-[0-9A-Za-z]{11}",
     "matterport3d": r"[0-9A-Za-z]{11}",
-    "nyuv2": r"[1-9]\d{0,3}",
+    "nyuv2": r"nyu_[01]\d{3}",
+    "nyuv2-sun": r"NYU[01]\d{3}",
     "eth3d": r"[a-z]+(_[a-z]+)?(_2)?(/DSC_\d{4})?",
 }
 ETH3D_PICTURES = {
@@ -93,7 +101,7 @@ def test_names_are_of_the_datasets_form_without_doubles_and_sorted(dataset):
         assert not [name for name in names if not re.fullmatch(PATTERNS[dataset], str(name))], split
         assert len(set(names)) == len(names), split
         assert names == sorted(names), split
-        assert {type(name) for name in names} == {int if dataset == "nyuv2" else str}, split
+        assert {type(name) for name in names} == {str}, split
 
 
 @pytest.mark.parametrize("dataset", PATTERNS)
@@ -124,7 +132,10 @@ def test_no_hm3d_scan_is_a_matterport3d_house():
 
 
 def test_the_nyuv2_splits_are_the_1449_labelled_images_counted_from_one():
-    lists = lists_of("nyuv2")
+    lists = {
+        split: [int(name.removeprefix("nyu_")) for name in names]
+        for split, names in lists_of("nyuv2").items()
+    }
     assert sorted(lists["train"] + lists["test"]) == list(range(1, 1450))
     # The first kitchen and the last dining room are test: counted from zero neither would be.
     assert {1, 2, 1449} < set(lists["test"])
