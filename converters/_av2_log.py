@@ -10,7 +10,8 @@ import numpy as np
 from depthvlm_bench.conventions import FloatArray
 from depthvlm_bench.converters._av2_tables import POSE, PoseTable, Row, pose_matrix, read_sensors
 from depthvlm_bench.converters._cameras import pinhole_from_matrix
-from depthvlm_bench.converters._files import RawTree, refuse, require
+from depthvlm_bench.converters._files import RawTree
+from depthvlm_bench.converters._roots import refuse, require
 from depthvlm_bench.errors import FrameError
 from depthvlm_bench.geometry.camera import PinholeCamera
 from depthvlm_bench.geometry.rigid import invert_transform

@@ -6,7 +6,8 @@ import numpy as np
 import numpy.typing as npt
 
 from depthvlm_bench.cards import official_names
-from depthvlm_bench.converters._files import RawTree, refuse, require
+from depthvlm_bench.converters._files import RawTree
+from depthvlm_bench.converters._roots import refuse, require
 from depthvlm_bench.errors import CheckError, DataMissingError, FrameError
 from depthvlm_bench.frames import Float32Array
 from depthvlm_bench.records.marks import decode_mask

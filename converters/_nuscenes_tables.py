@@ -104,12 +104,14 @@ def _join(row: Row, rig: Row, pose: Row) -> Row:
     }
 
 
-def cam_from_lidar(camera: Row, lidar: Row) -> FloatArray:
-    """LiDAR -> ego at its time -> global -> ego at the picture's time -> camera; 4x4 float64."""
-    cam_from_global = invert_transform(camera["ego_from_sensor"]) @ invert_transform(
-        camera["global_from_ego"]
-    )
-    return np.asarray(cam_from_global @ lidar["global_from_ego"] @ lidar["ego_from_sensor"])
+def cam_from_lidar(camera: Row, lidar: Row, *, ego_motion: bool = True) -> FloatArray:
+    """LiDAR -> ego at its time -> global -> ego at the picture's time -> camera; 4x4 float64.
+
+    Without `ego_motion` the car stands still between the two, as in the paper's script.
+    """
+    cam_from_ego = invert_transform(camera["ego_from_sensor"])
+    way = invert_transform(camera["global_from_ego"]) @ lidar["global_from_ego"] if ego_motion else np.eye(4)
+    return np.asarray(cam_from_ego @ way @ lidar["ego_from_sensor"])
 
 
 def ego_shift_m(camera: Row, lidar: Row) -> float:

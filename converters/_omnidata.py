@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from depthvlm_bench.cards import DatasetCard, official_names
-from depthvlm_bench.converters._files import RawTree, require
+from depthvlm_bench.converters._files import RawTree
 from depthvlm_bench.converters._omnidata_lists import Entry, read_lists
 from depthvlm_bench.converters._omnidata_tree import (
     INFO,
@@ -16,6 +16,7 @@ from depthvlm_bench.converters._omnidata_tree import (
     view_path,
 )
 from depthvlm_bench.converters._omnidata_view import Options, read_view
+from depthvlm_bench.converters._roots import require
 from depthvlm_bench.errors import SkipReason
 from depthvlm_bench.frames import Frame, FrameRef, LayoutItem, Skip, Split
 

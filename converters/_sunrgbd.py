@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from depthvlm_bench.cards import DatasetCard
-from depthvlm_bench.converters._files import require
+from depthvlm_bench.converters._roots import require
 from depthvlm_bench.converters._sunrgbd_list import PICTURES, open_tree, split_keys
 from depthvlm_bench.converters._sunrgbd_scene import intrinsics, millimetres, only_file
 from depthvlm_bench.errors import FrameError

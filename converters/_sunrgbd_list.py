@@ -1,14 +1,14 @@
 """SUN RGB-D's root and its split list allsplit.mat: which scene folder is in which split."""
 
-import zlib
 from itertools import pairwise
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 from scipy.io import loadmat
-from scipy.io.matlab import MatReadError
 
-from depthvlm_bench.converters._files import RawTree, refuse, require
+from depthvlm_bench.converters._files import RawTree
+from depthvlm_bench.converters._mat import MAT_ERRORS
+from depthvlm_bench.converters._roots import refuse, require
 from depthvlm_bench.errors import CheckError, DataMissingError
 
 PICTURES = "SUNRGBD"
@@ -20,8 +20,6 @@ FOREIGN = {
     "nyuv2_extracted": "the paper's extract of the NYU scenes",
     "nyu_depth_v2_labeled.mat": "NYU Depth V2 itself (dataset nyuv2)",
 }
-# What scipy raises for a .mat file that is cut off, is of version 7.3 (HDF5), or is none.
-MAT_ERRORS = (OSError, ValueError, TypeError, LookupError, NotImplementedError, MatReadError, zlib.error)
 
 
 def open_tree(root: Path, dataset: str) -> RawTree:

@@ -10,8 +10,9 @@ import numpy as np
 from depthvlm_bench.cards import builtin_card
 from depthvlm_bench.converters._dgp import Calibration, Message, pose_matrix, samples, scene_files
 from depthvlm_bench.converters._dgp_points import TICKS_PER_US, dgp_raster, read_points, ticks, ticks_of_pair
-from depthvlm_bench.converters._files import RawTree, require
+from depthvlm_bench.converters._files import RawTree
 from depthvlm_bench.converters._lidar import SweepCache, check_time_gap, points_in_picture
+from depthvlm_bench.converters._roots import require
 from depthvlm_bench.errors import FrameError
 from depthvlm_bench.frames import Converter, Frame, FrameRef, LayoutItem, Skip, Split
 from depthvlm_bench.geometry.rigid import invert_transform, transform_points

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from depthvlm_bench.cards import builtin_card
-from depthvlm_bench.converters._files import RawTree, png_grid, require
+from depthvlm_bench.converters._files import RawTree, png_grid
+from depthvlm_bench.converters._roots import require
 from depthvlm_bench.errors import CheckError, FrameError
 from depthvlm_bench.frames import Converter, DepthGrid, Frame, FrameRef, LayoutItem, NoOptions, Skip, Split
 from depthvlm_bench.geometry.camera import PinholeCamera
@@ -68,9 +69,8 @@ class FolderSource:
             encoded, values = self.tree.depth_png(f"{stem}.png")
             return png_grid(encoded, values, values == 0, depth_scale, size)
         try:
-            encoded = self.tree.read(f"{stem}.npy", "missing_depth")
-            depth_m = np.load(io.BytesIO(encoded), allow_pickle=False)
-            height, width = depth_m.shape
+            stored = io.BytesIO(self.tree.read(f"{stem}.npy", "missing_depth"))
+            height, width = (depth_m := np.load(stored, allow_pickle=False)).shape
         except (ValueError, EOFError) as error:
             raise FrameError("unreadable", f"{stem}.npy: {error}") from error
         return DepthGrid.from_metres(depth_m, depth_scale, PixelAffine.resize((width, height), size))

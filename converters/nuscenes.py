@@ -1,22 +1,20 @@
 """nuScenes keyframes: six cameras and one 32-beam LiDAR, each with its own ego pose at its own time."""
 
-import json
 from collections.abc import Iterator
-from functools import cache
-from importlib.resources import files
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import numpy as np
-
-from depthvlm_bench.cards import builtin_card
-from depthvlm_bench.conventions import FloatArray
+from depthvlm_bench.cards import builtin_card, official_names
 from depthvlm_bench.converters._cameras import pinhole_from_matrix
-from depthvlm_bench.converters._files import RawTree, require
+from depthvlm_bench.converters._files import RawTree
 from depthvlm_bench.converters._lidar import SweepCache, check_time_gap, points_in_picture
+from depthvlm_bench.converters._nuscenes_points import paper_depth, read_sweep
 from depthvlm_bench.converters._nuscenes_tables import Tables, cam_from_lidar, ego_shift_m
+from depthvlm_bench.converters._roots import refuse, require
 from depthvlm_bench.errors import FrameError
-from depthvlm_bench.frames import Converter, Frame, FrameRef, LayoutItem, NoOptions, Skip, Split
+from depthvlm_bench.frames import Converter, Frame, FrameRef, LayoutItem, Skip, Split
 
 CARD = builtin_card("nuscenes")
 LIDAR = "LIDAR_TOP"
@@ -25,27 +23,35 @@ VERSIONS = {
     "v1.0-trainval": ("train", "val"),
     "v1.0-mini": ("mini_train", "mini_val"),
 }
-POINT_FIELDS, POINT_BYTES = 5, 20  # float32 x, y, z, intensity, ring
+FOREIGN = {"v1.0-*/surface_ann.json": "nuImages, single pictures without LiDAR"}
 
 
-@cache
-def official_splits() -> dict[str, list[str]]:
-    """Scene names of the official splits."""
-    text = (files("depthvlm_bench.manifests") / "splits" / "nuscenes.json").read_text(encoding="utf-8")
-    lists: dict[str, list[str]] = json.loads(text)
-    return lists
+@dataclass(frozen=True)
+class Options:
+    """How depth is made.
+
+    Attributes:
+        ego_motion: whether the car's way between sweep and picture is undone; without it points are off by
+            tens of pixels.
+        paper: rasters as the paper's script made them; for compat sets only.
+    """
+
+    ego_motion: bool = True
+    paper: bool = False
 
 
 class NuScenesSource:
     """A dataroot: one or more v1.0-* table folders beside samples/."""
 
-    def __init__(self, root: Path, _options: NoOptions) -> None:
+    def __init__(self, root: Path, options: Options) -> None:
         self.tables = {v: Tables(root / v) for v in VERSIONS if (root / v / "scene.json").is_file()}
         version = next(iter(self.tables), "v1.0-trainval")
+        if not self.tables:
+            refuse(root, CARD.name, FOREIGN)
         for needed in (version, f"{version}/scene.json", "samples"):
             require(root / needed, CARD.name)
-        self.tree = RawTree(root)
-        self.sweep = SweepCache(self.read_sweep)
+        self.tree, self.options = RawTree(root), options
+        self.sweep = SweepCache(partial(read_sweep, self.tree))
 
     def source_splits(self) -> list[str]:
         """Official splits that the tables on disk have scenes of."""
@@ -55,7 +61,7 @@ class NuScenesSource:
         """Scenes of a split that the tables on disk know, by name."""
         tables = [tables for version, tables in self.tables.items() if source_split in VERSIONS[version]]
         known = {name for version in tables for name in version.scene_names()}
-        return sorted(known & set(official_splits()[source_split]))
+        return sorted(known & set(official_names(CARD.name)[source_split]))
 
     def index(self, split: Split) -> Iterator[FrameRef | Skip]:
         """One frame a keyframe and camera, with the whole transform chain in its locator."""
@@ -69,7 +75,8 @@ class NuScenesSource:
                 if lidar is not None:
                     locator |= {"image_time_us": row["timestamp"], "lidar_time_us": lidar["timestamp"]}
                     locator |= {"lidar": lidar["filename"], "ego_shift_m": ego_shift_m(row, lidar)}
-                    locator["cam_from_lidar"] = cam_from_lidar(row, lidar).ravel().tolist()
+                    chain = cam_from_lidar(row, lidar, ego_motion=self.options.ego_motion)
+                    locator["cam_from_lidar"] = chain.ravel().tolist()
                 yield FrameRef(CARD.name, split, sample.scene, channel, stem, sample.time_us, group, locator)
 
     def read(self, ref: FrameRef) -> Frame:
@@ -77,22 +84,15 @@ class NuScenesSource:
         found = ref.locator
         if "lidar" not in found:
             raise FrameError("missing_depth", f"{ref.id}: its sample has no {LIDAR}")
-        check_time_gap(found["image_time_us"] - found["lidar_time_us"])
+        if not self.options.paper:  # the paper's script looks at no time
+            check_time_gap(found["image_time_us"] - found["lidar_time_us"])
         picture = self.tree.picture(found["filename"])
         camera = pinhole_from_matrix(found["K"], (found["width"], found["height"]), ref.id)
-        depth = points_in_picture(self.sweep(found["lidar"]), found["cam_from_lidar"], camera, CARD.near_m)
-        kept = ("image_time_us", "lidar_time_us", "ego_shift_m")
-        return Frame(ref, picture, camera, depth, extra={name: found[name] for name in kept})
-
-    def read_sweep(self, path: str) -> FloatArray:
-        """Points (N, 3) float64 of a .pcd.bin file, LiDAR frame."""
-        encoded = self.tree.read(path, "missing_depth")
-        if len(encoded) % POINT_BYTES:
-            raise FrameError(
-                "unreadable", f"{path}: {len(encoded)} bytes are not whole points of {POINT_BYTES}"
-            )
-        points = np.frombuffer(encoded, "<f4").reshape(-1, POINT_FIELDS)[:, :3].astype(np.float64)
-        return points[np.isfinite(points).all(axis=1)]
+        extra = {name: found[name] for name in ("image_time_us", "lidar_time_us", "ego_shift_m")}
+        points, chain = self.sweep(found["lidar"]), found["cam_from_lidar"]
+        if self.options.paper:
+            return Frame(ref, picture, camera, paper_depth(points, chain, camera), extra=extra)
+        return Frame(ref, picture, camera, points_in_picture(points, chain, camera, CARD.near_m), extra=extra)
 
     def layout(self) -> Iterator[LayoutItem]:
         """Tables and the files of the seven sensors."""
@@ -106,4 +106,4 @@ class NuScenesSource:
         """Nothing is held open."""
 
 
-CONVERTER = Converter(CARD, NuScenesSource)
+CONVERTER = Converter(CARD, NuScenesSource, Options, compat=Options(ego_motion=False, paper=True))

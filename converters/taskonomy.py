@@ -7,10 +7,10 @@ one is fullplus, which the paper trains on. It names buildings that the release 
 from pathlib import Path
 
 from depthvlm_bench.cards import builtin_card
-from depthvlm_bench.converters._files import refuse
 from depthvlm_bench.converters._omnidata import OmnidataSource
 from depthvlm_bench.converters._omnidata_lists import one_hot_entry
 from depthvlm_bench.converters._omnidata_view import Options
+from depthvlm_bench.converters._roots import refuse
 from depthvlm_bench.frames import Converter
 
 CARD = builtin_card("taskonomy")

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from depthvlm_bench.cards import builtin_card
-from depthvlm_bench.converters._files import RawTree, refuse, require
+from depthvlm_bench.converters._files import RawTree
+from depthvlm_bench.converters._roots import refuse, require
 from depthvlm_bench.converters._waymo_cameras import camera_model, read_shot
 from depthvlm_bench.converters._waymo_depth import paper_depth, pinhole_depth, seen_points
 from depthvlm_bench.converters._waymo_sweeps import SweepReader

@@ -306,9 +306,9 @@ def _check_constant(card: DatasetCard, name: str, frames: list[_SampledFrame]) -
     if card.paper_constant_2m is None or len(shares) < 2:
         return Check(check, "ok", found)
     paper = card.paper_constant_2m
-    # Where it is hardly ever right a few pictures show no spread: the error is at least that of the asked points.
+    # Where it is hardly ever right a few pictures show no spread: at least the error of the asked points.
     asked = len(shares) * (card.points_per_image or 1)
-    least = np.sqrt(paper * (1 - paper) / asked)
+    least = np.sqrt(np.clip(paper * (1 - paper), 0, None) / asked)
     error = max(float(shares.std(ddof=1) / np.sqrt(len(shares))), float(least))
     found += f" ± {error:.3f}, the paper's table has {paper}"
     if abs(shares.mean() - paper) <= SUSPICIOUS_ERRORS * error:

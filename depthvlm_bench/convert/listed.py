@@ -73,7 +73,7 @@ def plan_compat(source: Source, card: DatasetCard, settings: SetSettings, progre
         else:  # the paper's script leaves such a row out and keeps the numbers of the others
             skips.append(Skip(refs[index].id, "no_valid_depth", "its masks leave no depth in range"))
     frames.sort(key=lambda planned: planned.ref.order_key)
-    return cut(settings, frames, source, card, skips, Pick(dropped=budget - len(frames)))
+    return cut(settings, frames, source, card, skips, Pick(dropped=min(budget, len(refs)) - len(frames)))
 
 
 def _usable(

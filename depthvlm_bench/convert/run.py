@@ -322,11 +322,11 @@ FLAGS = {
 
 def _require_same(earlier: Plan, settings: SetSettings, request: ConvertRequest, folder: Path) -> None:
     """Refuse to resume a plan that was made for something else, naming what differs."""
-    before, now = asdict(earlier.settings), asdict(settings)
+    before, now = _named_settings(earlier.settings), _named_settings(settings)
     differs = [
-        f"{FLAGS.get(name, name)} {_short(before[name])} -> {_short(now[name])}"
-        for name in now
-        if before[name] != now[name]
+        f"{name} {_short(before.get(name))} -> {_short(now.get(name))}"
+        for name in dict.fromkeys([*before, *now])
+        if before.get(name) != now.get(name)
     ]
     if request.shard_rows not in (None, earlier.shard_rows):
         differs.append(f"--shard-rows {earlier.shard_rows} -> {request.shard_rows}")
@@ -337,6 +337,12 @@ def _require_same(earlier: Plan, settings: SetSettings, request: ConvertRequest,
             why="; ".join(differs),
             next_step="--replan makes it anew, --out FOLDER puts the new one elsewhere",
         )
+
+
+def _named_settings(settings: SetSettings) -> dict[str, Any]:
+    """Settings by the names that users know them by; each option of the reader is one."""
+    named = {FLAGS.get(name, name): value for name, value in asdict(settings).items() if name != "options"}
+    return named | {f"-o {name}": value for name, value in settings.options.items()}
 
 
 def _short(value: Any) -> str:  # noqa: ANN401 - any setting

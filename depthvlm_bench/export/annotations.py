@@ -20,7 +20,7 @@ from depthvlm_bench.records.pictures import encode_depth_png, encode_png
 from depthvlm_bench.records.reader import RecordSet, depth_of
 
 LIST_NAME = "{name}.jsonl"
-PICTURE_SUFFIXES = {b"\xff\xd8": ".jpg", b"\x89P": ".png"}
+PICTURE_SUFFIXES = {b"P6": ".ppm", b"\xff\xd8": ".jpg", b"\x89P": ".png"}
 CANONICAL_FX = 1000.0
 
 # Words that the paper's code looks for in a list's path, in this order: the first one decides the range.

@@ -44,6 +44,8 @@ class ModelCard:
         max_batch: pictures it takes at once.
         trained_on: dataset -> whether its training saw that dataset.
         trained_on_source: where that is stated.
+        asks: z-depth, or how far a point is: such an answer may be meant along the ray, so it is compared with
+            z, and with ray distance beside (delta1_ray).
         fitted: whether it is fitted on converted training splits before it predicts.
         for_tests: shown in no leaderboard.
     """
@@ -61,6 +63,7 @@ class ModelCard:
     max_batch: int = 1
     trained_on: Mapping[str, Exposure] = field(default_factory=dict)
     trained_on_source: str = ""
+    asks: Literal["z", "distance"] = "z"
     fitted: bool = False
     for_tests: bool = False
     version: int = 1

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 from depthvlm_bench.errors import DataMissingError
 from depthvlm_bench.frames import NoOptions
@@ -11,7 +12,7 @@ from depthvlm_bench.predict.contracts import Model, Predictor
 from depthvlm_bench.predict.outside.answers import Answers, read_answers
 from depthvlm_bench.predict.outside.declared import Declaration
 from depthvlm_bench.predict.outside.evidence import Suspicion
-from depthvlm_bench.predict.outside.match import Files, Match, find_files, match_maps
+from depthvlm_bench.predict.outside.match import Files, Match, find_files, match_ids, match_maps
 from depthvlm_bench.predict.outside.model import FILES_OPTION, AnswersPredictor, MapsPredictor, outside_card
 from depthvlm_bench.predict.outside.readings import Sample
 from depthvlm_bench.predict.outside.sampling import answer_samples, map_samples, spread_out
@@ -94,7 +95,7 @@ def open_predictions(folder: Path, declaration: Declaration, sets: Sequence[Reco
     """Match a folder with the records of the sets.
 
     Raises:
-        CheckError: a file fits two records, two files fit one, or answers cannot be read.
+        CheckError: a file or id fits two records, two files fit one, or answers cannot be read.
         DataMissingError: nothing in the folder belongs to the sets.
     """
     files = find_files(folder)
@@ -113,7 +114,7 @@ def open_predictions(folder: Path, declaration: Declaration, sets: Sequence[Reco
             "no prediction belongs to a record of the chosen sets",
             where=folder,
             why=f"found for instance {(outside.strangers or ('nothing',))[0]!r}, looked for {an_id!r}",
-            next_step="name files by record id ('/' as '__') or frame; docs/predictions.md",
+            next_step="name maps (the `id` of answers) by record id or frame; docs/predictions.md",
         )
     return outside
 
@@ -128,6 +129,7 @@ def _open_answers(
     files: Files, declaration: Declaration, frames: Mapping[str, str], sizes: Mapping[str, Mapping[str, int]]
 ) -> Outside:
     answers = read_answers(files.answers, declaration)
+    answers = answers.under(match_ids(answers.places(), frames))
     answers.check_sizes(sizes)
     strangers = (*sorted(_answered(answers) - frames.keys()), *(files.name(path) for path in files.others))
     return Outside(files, declaration, answers, Match({}, ()), strangers)
@@ -155,8 +157,13 @@ def score_predictions(
     given = [record for record in wanted if record in there]
     if not given:
         return None
-    suspected = tuple(suspicions(_samples(outside, records, given)))
-    card = outside_card(outside.model, "dense" if outside.answers is None else "point")
+    suspected = tuple(
+        item
+        for item in suspicions(_samples(outside, records, given))
+        if not (item.declare == "kind = ray" and outside.declaration.kind == "distance")
+    )
+    kind: Literal["dense", "point"] = "dense" if outside.answers is None else "point"
+    card = outside_card(outside.model, kind, outside.declaration.kind)
     check_settings(card, outside.settings)
     model = Model(card, partial(_predictor, outside, "points", progress))
     store = _store(outside, model, records, out)

@@ -152,7 +152,7 @@ DENSE_COUNTS = {"grid": _grid_counts, "canonical": _canonical_counts}
 
 
 def other_metrics(
-    rows: list[dict[str, Any]], store: RunStore, protocol: Protocol, mode: Mode
+    rows: list[dict[str, Any]], store: RunStore, protocol: Protocol, mode: Mode, *, answers_ray: bool = False
 ) -> dict[str, float | None]:
     """Every other metric of a run: means over images, and shares over all points by distance and flag.
 
@@ -172,7 +172,9 @@ def other_metrics(
     else:
         values = point_values(store.predictions(), protocol)
         statistics = {
-            row["id"]: _point_statistics(row, values[row["id"]]) for row in rows if row["id"] in values
+            row["id"]: _point_statistics(row, values[row["id"]], answers_ray=answers_ray)
+            for row in rows
+            if row["id"] in values
         }
         extra, planes = {}, {}
     if not statistics:
@@ -194,12 +196,14 @@ def _measured(dense: list[dict[str, Any]]) -> list[str]:
     return [name for name in STRUCTURE_METRICS if all(row[name] is not None for row in dense)]
 
 
-def _point_statistics(row: dict[str, Any], given: dict[int, tuple[float | None, str]]) -> ImageStatistics:
+def _point_statistics(
+    row: dict[str, Any], given: dict[int, tuple[float | None, str]], *, answers_ray: bool
+) -> ImageStatistics:
     points = row["points"]
     values = [_number(given.get(index, (None, ""))[0]) for index in range(len(points))]
     factors = [_number(point["ray_factor"]) for point in points]
     truth_m, flags = [point["depth_m"] for point in points], [point["flags"] for point in points]
-    return image_statistics(values, truth_m, ray_factor=factors, flags=flags)
+    return image_statistics(values, truth_m, ray_factor=factors, flags=flags, answers_ray=answers_ray)
 
 
 def parse_rate(outcomes: Mapping[str, int]) -> float:
@@ -253,7 +257,8 @@ def score_run(
         images = score_dense(rows, store.dense(), protocol)
     if not images:
         return None
-    metrics = other_metrics(rows, store, protocol, mode) | delta1_by_tag(images)
+    asked_how_far = card.asks == "distance"
+    metrics = other_metrics(rows, store, protocol, mode, answers_ray=asked_how_far) | delta1_by_tag(images)
     if card.kind == "point":
         metrics["parse_rate"] = parse_rate(outcomes)
     scored = _Images(images, len(rows) - len(images), outcomes, diagnostics, metrics)

@@ -89,7 +89,7 @@ def test_options_reach_the_set(dvbench, tmp_path, tree):
 def test_reader_options_reach_the_reader(dvbench, tmp_path, scannetpp_set):
     command = ("convert", "scannetpp", "--root", scannetpp_set.root, "-o", "every=120", "--json")
     found = json.loads(dvbench(*command))
-    assert found["settings"]["options"] == {"every": 120}
+    assert found["settings"]["options"] == {"every": 120, "masks": False}
     assert found["images"] == 2
 
 

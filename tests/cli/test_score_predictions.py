@@ -141,6 +141,30 @@ def test_point_answers(rooms_only, dvbench, folder):
     assert doubled.code == 1 and "answered twice" in doubled.error and "answers.csv:2" in doubled.error
 
 
+def answer_file(folder, workspace, text, named=lambda record: record):
+    """One text for every point of the set."""
+    rows = RecordSet(workspace / "data" / "ibims1", "eval").points(["id", "points"]).to_pylist()
+    lines = [f'{named(row["id"])},{n},"{text}"' for row in rows for n, _ in enumerate(row["points"])]
+    (folder / "answers.csv").write_text("\n".join(["id,point_index,value", *lines]))
+
+
+def test_answers_may_name_the_frame_as_maps_do(rooms_only, dvbench, folder):
+    answer_file(folder, rooms_only, "2.5", lambda record: record.rpartition("/")[2])
+    by_frame = counts(dvbench("score", "--predictions", folder, "--json"))
+    answer_file(folder, rooms_only, "2.5")
+    assert counts(dvbench("score", "--predictions", folder, "--json")) == by_frame
+    assert by_frame[0][1] == by_frame[0][2] > by_frame[0][3] > 0
+
+
+def test_texts_that_win_elsewhere_win_nothing(rooms_only, dvbench, folder):
+    answer_file(folder, rooms_only, "-1")
+    ((_, asked, answered, hits),) = counts(dvbench("score", "--predictions", folder, "--json"))
+    assert asked > 0 and (answered, hits) == (0, 0)
+    answer_file(folder, rooms_only, "2-3 m")
+    done = dvbench("score", "--predictions", folder)
+    assert done.code == 1 and "must be a number" in done.error and "'2-3 m'" in done.error
+
+
 def test_all_sets_are_scored_and_those_without_predictions_named(workspace, dvbench, folder, maps):
     done = dvbench("score", "--predictions", fill(folder, maps))
     assert done.code == 0
@@ -185,3 +209,27 @@ def test_a_broken_map_is_one_line_that_names_it(rooms_only, dvbench, folder, map
 def test_integers_without_a_scale_are_one_line(rooms_only, dvbench, folder, maps):
     done = dvbench("score", "--predictions", fill(folder, maps, ".png"))
     assert done.code == 2 and "png_scale" in done.error
+
+
+def test_answers_to_how_far_are_compared_with_both_distances(rooms_only, dvbench, folder):
+    """An answer may be meant along the ray: what is right there and wrong as z is told apart."""
+    lines = ["id,point_index,value"]
+    for row in RecordSet(rooms_only / "data" / "ibims1", "eval").points(["id", "points"]).to_pylist():
+        for n, point in enumerate(row["points"]):
+            lines.append(f"{row['id']},{n},{point['depth_m'] * point['ray_factor'] * 1.24}")
+    (folder / "answers.csv").write_text("\n".join(lines))
+
+    def measured(*flags):
+        (one,) = json.loads(dvbench("score", "--predictions", folder, *flags, "--json").out)
+        (result,) = one["results"]
+        return result["scores"]["delta1"]["value"], result["metrics"]["delta1_ray"], one["suspicions"]
+
+    as_z, _, suspected = measured()
+    assert measured()[1] == pytest.approx(as_z)
+    on_z, on_ray, told = measured("-o", "kind=distance")
+    assert (on_z, on_ray) == (as_z, 1.0)
+    assert on_z < 0.9
+    assert not [item for item in told if "ray" in item["declare"]]
+    assert len(told) <= len(suspected)
+    again = json.loads(dvbench("score", "--model", folder.name, "--json").out)
+    assert 1.0 in [result["metrics"]["delta1_ray"] for result in again]

@@ -49,7 +49,7 @@ def test_dataset_json_says_what_the_split_is(scannetpp_set):
     assert (evaluation["images"], evaluation["points"], evaluation["shards"]) == (3, 30, 1)
     assert (evaluation["images_of_the_full_set"], evaluation["subset"]) == (1000, True)
     assert (evaluation["set_kind"], evaluation["sampling"]) == ("strict", "strict")
-    assert evaluation["options"] == {"every": 60}
+    assert evaluation["options"] == {"every": 60, "masks": False}
     shards = (scannetpp_set.folder / "data").glob("eval-*")
     assert evaluation["bytes"] == sum(path.stat().st_size for path in shards)
     assert (training["images"], training["points"], training["subset"]) == (1, 0, False)

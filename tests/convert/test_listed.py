@@ -27,7 +27,7 @@ def test_a_row_whose_masks_leave_nothing_is_left_out_and_the_others_keep_their_n
     summary = convert_split("ibims1", truth.root, tmp_path / "short", sampling="compat")
     assert listed(summary) == {name: whole[name] for name in others}
     assert summary.skips["no_valid_depth"] == 2  # restroom_01 has no depth at all
-    assert summary.dropped == 100 - len(others)
+    assert summary.dropped == len(truth.listed) - len(others)
 
 
 def test_rows_are_numbered_as_the_shuffled_list_and_share_a_total_of_points(tmp_path, convert_split):

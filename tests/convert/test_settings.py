@@ -188,7 +188,7 @@ def test_reader_options_are_in_the_hash():
         )
         for every in (60, 30)
     ]  # fmt: skip
-    assert made[0].options == {"every": 60}
+    assert made[0].options == {"every": 60, "masks": False}
     assert made[0].hash != made[1].hash
 
 

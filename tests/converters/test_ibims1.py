@@ -1,6 +1,8 @@
 import json
+import struct
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 from PIL import Image
@@ -10,16 +12,21 @@ from raw_ibims1 import (
     HEIGHT,
     UNITS_PER_M,
     WIDTH,
+    mat_fields,
     png,
     real_ibims1_tree,
     write_ibims1_marks,
     write_ibims1_tree,
+    write_mat_image,
+    write_mat_twin,
 )
+from scipy.io import savemat
 
 from depthvlm_bench.errors import DataMissingError, FrameError
 from depthvlm_bench.frames import FrameRef, Split, scorable
 from depthvlm_bench.geometry.grids import PixelAffine
 from depthvlm_bench.records.marks import marks_of
+from depthvlm_bench.records.reader import RecordSet
 from depthvlm_bench.registry import load_converter
 
 CONVERTER = load_converter("ibims1")
@@ -140,6 +147,13 @@ def test_the_share_that_masks_took_is_recorded(frames):
     assert extra["masks"] == ["mask_invalid", "mask_transp"]
     assert extra["masked_share"] == pytest.approx((5 * 7 + 6 * 10) / (WIDTH * HEIGHT), abs=1e-6)
     assert frames["corridor_02"].extra["masked_share"] == 0
+
+
+@pytest.mark.parametrize("name", CAMERAS)
+def test_the_depth_before_the_masks_is_kept_for_the_papers_truth(truth, frames, name):
+    with Image.open(truth.core / f"depth/{name}.png") as image:
+        assert np.array_equal(frames[name].unmasked, np.asarray(image))
+    assert CONVERTER.compat is None
 
 
 def test_marked_edges_and_planes_are_kept(tmp_path):
@@ -287,6 +301,137 @@ def test_layout_does_not_count_decoys(truth, source):
         p for p in (truth.core / "rgb").iterdir() if p.suffix == ".png" and not p.name.startswith(".")
     ]
     assert found["rgb/*.png"] == len(pictures)
+
+
+# core_mat: the same images as MATLAB files
+
+
+@pytest.fixture(scope="module")
+def twins(tmp_path_factory):
+    """A tree of core_raw with marks on one image, and the folder of its twin of core_mat."""
+    root = tmp_path_factory.mktemp("twins")
+    truth = write_ibims1_tree(root / "raw")
+    random = np.random.default_rng(0)
+    edges, wall, floor = random.integers(0, 2, (3, HEIGHT, WIDTH), dtype=np.uint8)
+    write_ibims1_marks(truth.core, "lab_01", edges, {"mask_wall": 3 * wall, "mask_floor": floor})
+    (truth.root / "imagelist.txt").write_text("\n".join(truth.cameras))
+    return truth, write_mat_twin(truth, root / "mat")
+
+
+@pytest.mark.parametrize("name", [*CAMERAS, "restroom_01"])
+@pytest.mark.parametrize("level", ["root", "core"])
+def test_matlab_files_give_the_frames_of_the_raw_folder(twins, name, level):
+    truth, core_mat = twins
+    source, twin = open_tree(truth.root), open_tree(core_mat.parent if level == "root" else core_mat)
+    expected, found = source.read(index(source)[name]), twin.read(index(twin)[name])
+    assert found.ref == expected.ref
+    assert found.camera == expected.camera
+    assert np.array_equal(found.depth.values, expected.depth.values)
+    assert np.array_equal(found.unmasked, expected.unmasked)
+    assert found.depth.depth_scale == expected.depth.depth_scale
+    assert found.depth.source_from_depth == expected.depth.source_from_depth
+    assert np.array_equal(np.asarray(found.picture.decode()), np.asarray(expected.picture.decode()))
+    assert found.picture.path == f"{name}.mat"
+    extra, expected_extra = (marks_of(json.dumps(f.extra), name) for f in (found, expected))
+    assert np.array_equal(extra.edges, expected_extra.edges)
+    assert [p.tolist() for p in extra.planes] == [p.tolist() for p in expected_extra.planes]
+    assert len(extra.planes) == (2 if name == "lab_01" else 0)
+    assert found.extra["masked_share"] == expected.extra["masked_share"]
+
+
+def test_both_trees_make_the_same_set(twins, tmp_path, convert_split):
+    truth, core_mat = twins
+    sets = [
+        convert_split("ibims1", root, tmp_path / name).folder
+        for name, root in (("a", truth.root), ("b", core_mat.parent))
+    ]
+    raw, mat = ({row["id"]: row for row in RecordSet(folder, "eval").rows()} for folder in sets)
+    assert set(raw) == set(mat)
+    assert len(raw) == len(CAMERAS)
+    for name, row in raw.items():
+        for column in ("canonical_sha256", "points", "points_balanced", "fx", "cx", "extra"):
+            assert mat[name][column] == row[column], column
+
+
+def test_of_both_trees_in_one_root_the_raw_one_is_read(twins, tmp_path):
+    truth = write_ibims1_tree(tmp_path)
+    write_mat_twin(twins[0], tmp_path)
+    (tmp_path / "ibims1_core_mat" / "lab_01.mat").write_bytes(b"broken")
+    source = open_tree(tmp_path)
+    assert source.read(index(source)["lab_01"]).picture.path == "rgb/lab_01.png"
+    assert truth.root == tmp_path
+
+
+def test_without_a_list_every_matlab_file_is_a_frame_and_decoys_are_none(twins, tmp_path):
+    core_mat = write_mat_twin(twins[0], tmp_path)
+    (tmp_path / "imagelist.txt").unlink()
+    source = open_tree(tmp_path)
+    assert list(index(source)) == sorted(twins[0].cameras)
+    found = {item.pattern: item.found for item in source.layout()}
+    assert found == {"*.mat": len(twins[0].cameras), "imagelist.txt": 0}
+    assert (core_mat / "._lab_01.mat").is_file()
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "reason"),
+    [
+        ("rgb", None, "missing_image"),
+        ("rgb", np.zeros((HEIGHT, WIDTH, 3)), "unreadable"),
+        ("rgb", np.zeros((HEIGHT, WIDTH), np.uint8), "unreadable"),
+        ("depth", None, "missing_depth"),
+        ("depth", np.ones((HEIGHT // 2, WIDTH // 2)), "size_mismatch"),
+        ("depth", "none", "unreadable"),
+        ("calib", None, "missing_intrinsics"),
+        ("calib", np.array([[56.0, 0, 33.5], [0, 56.0, 24.5], [0, 0, 1]]), "bad_intrinsics"),
+        ("calib", np.diag([np.nan, 56.0, 1.0]), "bad_intrinsics"),
+        ("calib", np.ones((2, 2)), "bad_intrinsics"),
+        ("mask_invalid", None, "missing_depth"),
+        ("mask_transp", np.ones((HEIGHT, WIDTH - 1), bool), "size_mismatch"),
+        ("edges", np.ones((WIDTH, HEIGHT), bool), "size_mismatch"),
+    ],
+)
+def test_a_matlab_file_that_cannot_be_used_says_why_and_where(twins, tmp_path, field, value, reason):
+    core_mat = write_mat_twin(twins[0], tmp_path)
+    fields = mat_fields(twins[0].core, "corridor_02") | {field: value}
+    write_mat_image(core_mat, "corridor_02", {k: v for k, v in fields.items() if v is not None})
+    source = open_tree(tmp_path)
+    refs = index(source)
+    with pytest.raises(FrameError, match=rf"{reason}: corridor_02\.mat: {field}"):
+        source.read(refs["corridor_02"])
+    assert source.read(refs["office_03"]).camera.fx_px == CAMERAS["office_03"][0]
+
+
+def test_a_matlab_file_of_another_version_or_cut_off_is_unreadable(twins, tmp_path):
+    core_mat = write_mat_twin(twins[0], tmp_path)
+    with h5py.File(core_mat / "lab_01.mat", "w", userblock_size=512) as file:
+        file.create_dataset("data/depth", data=np.ones((WIDTH, HEIGHT)))
+    with (core_mat / "lab_01.mat").open("r+b") as file:
+        file.write(b"MATLAB 7.3 MAT-file".ljust(124) + b"\x00\x02IM")
+    whole = (core_mat / "corridor_02.mat").read_bytes()
+    (core_mat / "corridor_02.mat").write_bytes(whole[: len(whole) // 2])
+    (core_mat / "office_03.mat").unlink()
+    source = open_tree(tmp_path)
+    refs = index(source)
+    for name, message in (
+        ("lab_01", r"unreadable: lab_01\.mat: NotImplementedError"),
+        ("corridor_02", r"unreadable: corridor_02\.mat"),
+        ("office_03", r"missing_image: office_03\.mat"),
+    ):
+        with pytest.raises(FrameError, match=message):
+            source.read(refs[name])
+
+
+def test_whole_numbers_that_matlab_packs_as_bytes_are_still_metres(twins, tmp_path):
+    """MATLAB stores a double array of small whole numbers as bytes; here one made of a uint8 array is."""
+    core_mat = write_mat_twin(twins[0], tmp_path)
+    fields = mat_fields(twins[0].core, "corridor_02") | {"depth": np.full((HEIGHT, WIDTH), 2, np.uint8)}
+    savemat(core_mat / "corridor_02.mat", {"data": fields})
+    uint8_class, double_class = (struct.pack("<8I", 6, 8, c, 0, 5, 8, HEIGHT, WIDTH) for c in (9, 6))
+    data = (core_mat / "corridor_02.mat").read_bytes()
+    assert data.count(uint8_class) == 1
+    (core_mat / "corridor_02.mat").write_bytes(data.replace(uint8_class, double_class))
+    source = open_tree(tmp_path)
+    assert (source.read(index(source)["corridor_02"]).depth.values == 2621).all()
 
 
 # The real sample: 40 pictures with 100 depths each.

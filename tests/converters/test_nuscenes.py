@@ -12,16 +12,21 @@ from raw_nuscenes import (
     INTRINSICS,
     LIDAR,
     NEAR_M,
+    POSITION_M,
     TRAIN_SCENE,
     UNLISTED_SCENE,
     VAL_SCENE,
     WIDTH,
     real_nuscenes_tree,
+    rotation_matrix,
+    sensor_rotation,
     write_nuscenes_tree,
 )
 
 from depthvlm_bench.errors import CheckError, DataMissingError, DvbenchError, FrameError
 from depthvlm_bench.frames import FrameRef, Skip, Split
+from depthvlm_bench.geometry.rigid import transform_points
+from depthvlm_bench.records.reader import RecordSet
 from depthvlm_bench.registry import load_converter
 
 CONVERTER = load_converter("nuscenes")
@@ -31,8 +36,8 @@ HALF_Z_STEP_M = 0.5 / 256
 FLOAT32_M = 1e-4
 
 
-def open_tree(root):
-    return CONVERTER.open(root, CONVERTER.options_type())
+def open_tree(root, **options):
+    return CONVERTER.open(root, CONVERTER.options_type(**options))
 
 
 def name_of(item):
@@ -320,6 +325,91 @@ def test_a_pose_that_is_no_pose_is_reported_not_a_crash(tree, rotation):
             source.read(ref)
 
 
+# Without ego motion, and as the paper's script made its rasters
+
+
+def sweep_in_still_car(truth, channel, sample_us):
+    """A sweep's points in a camera, as if the car stood still between the two; file order."""
+    path = truth.root / f"samples/{LIDAR}/n001-2018-01-01-00-00-00+0800__{LIDAR}__{sample_us}.pcd.bin"
+    points = np.fromfile(path, "<f4").reshape(-1, 5)[:, :3].astype(np.float64)
+    turned = points @ rotation_matrix(sensor_rotation(LIDAR)).T + POSITION_M[LIDAR]
+    return (turned - POSITION_M[channel]) @ rotation_matrix(sensor_rotation(channel))
+
+
+def raster_of_still_car(truth, channel, sample_us):
+    """One point after the other: floored indices, all before the camera, the nearer one stays."""
+    fx, fy, cx, cy = INTRINSICS[channel]
+    raster = np.zeros((HEIGHT, WIDTH), dtype=np.float32)
+    for x, y, z in sweep_in_still_car(truth, channel, sample_us).tolist():
+        if z > 0:
+            column, row = int(np.floor(fx * x / z + cx)), int(np.floor(fy * y / z + cy))
+            inside = 0 <= column < WIDTH and 0 <= row < HEIGHT
+            if inside and (raster[row, column] == 0 or z < raster[row, column]):
+                raster[row, column] = z
+    return (raster * np.float32(256)).clip(0, 65535).astype(np.uint16)
+
+
+def test_compat_frames_are_the_papers_rasters(truth):
+    source = CONVERTER.open(truth.root, CONVERTER.compat)
+    refs = index(source, TRAIN)
+    assert len(refs) == 12
+    for ref in refs.values():
+        frame = source.read(ref)
+        assert (frame.depth_kind, frame.depth.depth_scale) == ("z", 256.0)
+        difference = np.abs(frame.depth.values.astype(int) - raster_of_still_car(truth, ref.camera, ref.time))
+        # A value that is a whole number of units may fall on either side of it.
+        assert difference.max() <= 1
+        assert (difference > 0).mean() < 0.001
+        assert (frame.depth.values > 0).sum() > 200
+
+
+def test_in_the_papers_raster_returns_from_the_car_hide_what_is_behind_them(truth):
+    source = CONVERTER.open(truth.root, CONVERTER.compat)
+    front = next(ref for ref in index(source, TRAIN).values() if ref.camera == "CAM_FRONT")
+    values = source.read(front).depth.values
+    assert ((values > 0) & (values < NEAR_M * 256)).sum() == 9
+
+
+def test_the_paper_looks_at_no_time(truth):
+    late = next(name for name, (reason, _) in truth.faults.items() if reason == "time_gap")
+    source = CONVERTER.open(truth.root, CONVERTER.compat)
+    assert source.read(index(source)[late]).depth.values.any()
+
+
+def test_without_ego_motion_the_wall_stands_where_the_sweep_saw_it(truth):
+    source = open_tree(truth.root, ego_motion=False)
+    front = next(ref for ref in index(source, TRAIN).values() if ref.camera == "CAM_FRONT")
+    frame, drive = source.read(front), DRIVES[TRAIN_SCENE]
+    _, v = frame.depth.source_pixels()
+    on_wall = frame.depth.depth_m[v + UV_STEP_PX < INTRINSICS["CAM_FRONT"][3]]
+    expected = drive.wall_depth_m("CAM_FRONT", frame.extra["lidar_time_us"])
+    assert np.abs(on_wall - expected).max() <= HALF_Z_STEP_M + FLOAT32_M
+    assert frame.depth.depth_m.min() > NEAR_M
+
+
+def test_a_compat_set_says_what_it_measures_and_asks_where_the_raster_has_depth(
+    truth, tmp_path, convert_split
+):
+    summary = convert_split("nuscenes", truth.root, tmp_path, sampling="compat")
+    rows = list(RecordSet(summary.folder, "eval").rows())
+    assert summary.set_name == "nuscenes@compat"
+    assert {row["depth_kind"] for row in rows} == {"z"}
+    assert len(rows) == summary.images > 5
+    for row in rows:
+        sample_us = json.loads(row["extra"])["lidar_time_us"]
+        raster = raster_of_still_car(truth, row["camera"], sample_us)
+        for (column, row_index), depth_m in zip(row["xy_listed"], row["listed_depth_m"], strict=True):
+            assert abs(depth_m - raster[int(row_index), int(column)] / 256) < 1 / 256 + 1e-4
+
+
+def test_options_are_part_of_the_sets_identity(truth, tmp_path, convert_split):
+    hashes = set()
+    for options in (CONVERTER.options_type(), CONVERTER.options_type(ego_motion=False)):
+        summary = convert_split("nuscenes", truth.root, tmp_path / str(len(hashes)), options=options)
+        hashes |= {row["options_hash"] for row in RecordSet(summary.folder, "eval").rows()}
+    assert len(hashes) == 2
+
+
 # Order, roots, layout
 
 
@@ -361,6 +451,27 @@ def test_a_version_folder_without_its_scene_table_is_named(tree):
     (tree.root / "v1.0-trainval" / "scene.json").unlink()
     with pytest.raises(DvbenchError, match=r"v1\.0-trainval"):
         open_tree(tree.root)
+
+
+def test_nuimages_is_named_as_what_it_is(tmp_path):
+    for name in ("v1.0-mini/sample_data", "v1.0-mini/surface_ann", "v1.0-mini/object_ann"):
+        path = tmp_path / f"{name}.json"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("[]")
+    (tmp_path / "samples").mkdir()
+    with pytest.raises(DataMissingError, match=r"holds nuImages.*surface_ann\.json"):
+        open_tree(tmp_path)
+
+
+@pytest.mark.parametrize("below", ["nuscenes", "data/nuscenes"])
+def test_a_tree_one_level_off_is_pointed_at(tmp_path, below):
+    truth = write_nuscenes_tree(tmp_path / below)
+    with pytest.raises(DataMissingError) as caught:
+        open_tree(tmp_path)
+    assert f"--root {truth.root} has it" in str(caught.value)
+    with pytest.raises(DataMissingError) as caught:
+        open_tree(truth.root / "v1.0-trainval")
+    assert f"--root {truth.root} has it" in str(caught.value)
 
 
 def test_layout_counts_tables_and_sensor_files(truth, source):
@@ -405,6 +516,57 @@ def test_real_frames_have_the_published_figures_within_the_pixel_centre_conventi
     assert len(depth_m) == pytest.approx(pixels, rel=0.02)
     assert np.median(depth_m) == pytest.approx(median_m, rel=0.02)
     assert depth_m.max() == pytest.approx(max_m, rel=0.02)
+
+
+def chain_by_hand(channel):
+    """cam_from_lidar of the real keyframe, multiplied here out of the tables."""
+    folder = real_nuscenes_tree() / "v1.0-mini"
+    rows = {
+        name: {row["token"]: row for row in json.loads((folder / f"{name}.json").read_text())}
+        for name in ("sample_data", "ego_pose", "calibrated_sensor", "sensor")
+    }
+
+    def chain_of(wanted):
+        for row in rows["sample_data"].values():
+            mounted = rows["calibrated_sensor"][row["calibrated_sensor_token"]]
+            if rows["sensor"][mounted["sensor_token"]]["channel"] == wanted:
+                found = np.eye(4)
+                for step in (mounted, rows["ego_pose"][row["ego_pose_token"]]):
+                    matrix = np.eye(4)
+                    matrix[:3, :3], matrix[:3, 3] = rotation_matrix(step["rotation"]), step["translation"]
+                    found = matrix @ found
+                return found
+        raise LookupError(wanted)
+
+    return np.linalg.inv(chain_of(channel)) @ chain_of(LIDAR)
+
+
+@pytest.mark.parametrize("channel", CHANNELS)
+def test_the_chain_is_that_of_the_tables_which_repeat_the_published_lidar2cam(real_frames, channel):
+    """The sample's README: these tables agree with the published lidar2cam within 1e-4 px and 1e-5 m."""
+    found = np.reshape(real_frames[channel].ref.locator["cam_from_lidar"], (4, 4))
+    assert np.abs(found - chain_by_hand(channel)).max() < 1e-9
+
+
+@pytest.mark.parametrize(
+    ("channel", "median_px", "furthest_px"), [("CAM_FRONT", 13.6, 66), ("CAM_FRONT_LEFT", 38.5, 158)]
+)
+def test_leaving_ego_motion_out_moves_the_real_points_as_published(
+    real_frames, channel, median_px, furthest_px
+):
+    frame = real_frames[channel]
+    still = open_tree(real_nuscenes_tree(), ego_motion=False)
+    ref = next(r for r in still.index(Split("eval", "mini_train")) if r.camera == channel)
+    points = still.sweep(ref.locator["lidar"])
+    moved, unmoved = (
+        transform_points(np.reshape(r.locator["cam_from_lidar"], (4, 4)), points) for r in (frame.ref, ref)
+    )
+    seen = np.flatnonzero(moved[:, 2] > NEAR_M)
+    seen = seen[frame.camera.contains(*frame.camera.project(moved[seen]))]
+    (u, v), (u_still, v_still) = (frame.camera.project(p[seen]) for p in (moved, unmoved))
+    off_px = np.hypot(u - u_still, v - v_still)
+    assert np.median(off_px) == pytest.approx(median_px, abs=0.1)
+    assert off_px.max() == pytest.approx(furthest_px, abs=1)
 
 
 def test_the_car_moved_between_sweep_and_front_picture(real_frames):

@@ -1,5 +1,7 @@
 import json
 import shutil
+import struct
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +16,13 @@ from raw_scannetpp import (
     VAL,
     VAL_ABSENT,
     VAL_BROKEN_JSON,
+    deflated,
+    depth_bin,
     intrinsics_entry,
+    lz4_block,
+    pack_depth,
+    plane_depth_m,
+    png,
     real_scannetpp_tree,
     write_scannetpp_tree,
 )
@@ -268,6 +276,242 @@ def test_a_broken_frame_changes_no_other(small):
     assert found.camera == expected.camera
 
 
+# depth.bin, where depth/ was not extracted
+
+ENCODINGS = ["stream", "deflate", "lz4", "turns"]
+
+
+def packed_source(truth, maps_m, encoding):
+    (truth.iphone() / "depth.bin").write_bytes(depth_bin(maps_m, encoding))
+    return open_tree(truth.root)
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_depth_bin_gives_the_maps_of_the_png_files(small, encoding):
+    unpacked = {name: open_tree(small.root).read(index(open_tree(small.root))[name]) for name in GOOD}
+    pack_depth(small, encoding)
+    source = open_tree(small.root)
+    refs = index(source)
+    for name in GOOD:
+        found, expected = source.read(refs[name]), unpacked[name]
+        metres = found.depth.depth_m.reshape(DEPTH_HEIGHT, DEPTH_WIDTH)
+        assert np.abs(metres - small.depth_m[name]).max() <= 0.001 + 1e-6
+        assert np.array_equal(found.depth.values == 0, small.depth_m[name] == 0)
+        assert found.depth.source_png is None
+        assert found.depth.source_from_depth == expected.depth.source_from_depth
+        # A PNG of the fixture rounds, float32 is truncated as in the dataset's own extraction.
+        assert np.abs(found.depth.values.astype(int) - expected.depth.values).max() <= (encoding != "lz4")
+    source.close()
+
+
+@pytest.mark.parametrize("encoding", ["stream", "deflate"])
+def test_float_metres_become_the_millimetres_of_the_official_extraction(small, encoding):
+    depth_m = np.full((DEPTH_HEIGHT, DEPTH_WIDTH), 1.2345678, np.float32)
+    odd = [np.nan, np.inf, -1.0, 0.0, 0.0009, 65.535, 65.536, 70.0, 0.001, 3.9996]
+    depth_m[0, : len(odd)] = odd
+    (small.iphone() / f"depth/{GOOD[0]}.png").unlink()
+    source = packed_source(small, [depth_m], encoding)
+    values = source.read(index(source)[GOOD[0]]).depth.values
+    assert values[0, : len(odd)].tolist() == [0, 0, 0, 0, 0, 65535, 0, 0, 1, 3999]
+    assert (values.ravel()[len(odd) :] == 1234).all()
+    source.close()
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_frames_of_depth_bin_are_alike_in_any_order(small, encoding):
+    pack_depth(small, encoding)
+    source = open_tree(small.root)
+    refs = index(source)
+    in_order = {name: source.read(refs[name]).depth.values for name in GOOD}
+    assert len({values.tobytes() for values in in_order.values()}) == len(GOOD)
+    for name in (GOOD[2], GOOD[2], GOOD[0], GOOD[1], GOOD[0]):
+        assert np.array_equal(source.read(refs[name]).depth.values, in_order[name])
+    source.close()
+
+
+def test_each_scene_has_a_depth_bin_of_its_own(small):
+    pack_depth(small, "turns")
+    other = small.iphone(UNLISTED)
+    (other / "depth/frame_000000.png").unlink()
+    (other / "depth.bin").write_bytes(depth_bin([plane_depth_m(3.0, 0.0, 0.0)], "stream"))
+    (small.root / "splits/nvs_sem_val.txt").write_text(f"{VAL}\n{UNLISTED}\n")
+    source = open_tree(small.root)
+    first, second = index(source)[GOOD[0]], index(source, scene=UNLISTED)["frame_000000"]
+    values = [source.read(ref).depth.values for ref in (first, second, first)]
+    assert (values[1] == 3000).all()
+    assert np.array_equal(values[0], values[2])
+    assert not np.array_equal(values[0], values[1])
+    source.close()
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_a_frame_beyond_depth_bin_has_no_depth(small, encoding):
+    pack_depth(small, encoding, length=61)
+    source = open_tree(small.root)
+    refs = index(source)
+    with pytest.raises(FrameError, match=r"missing_depth: .*iphone/depth\.bin: has no frame 120"):
+        source.read(refs[GOOD[2]])
+    assert source.read(refs[GOOD[1]]).depth.values.any()
+    source.close()
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_a_depth_bin_that_is_cut_off_costs_the_frames_behind_the_cut(small, encoding):
+    data = pack_depth(small, encoding, length=121)
+    (small.iphone() / "depth.bin").write_bytes(data[:-5])
+    source = open_tree(small.root)
+    refs = index(source)
+    assert source.read(refs[GOOD[0]]).depth.values.any()
+    for _ in range(2):
+        with pytest.raises(FrameError, match=r"unreadable: .*iphone/depth\.bin: .*(cut off|damaged)"):
+            source.read(refs[GOOD[2]])
+    assert source.read(refs[GOOD[1]]).depth.values.any()
+    source.close()
+
+
+def records(*payloads):
+    return b"".join(struct.pack("<I", len(payload)) + payload for payload in payloads)
+
+
+def small_rows(count):
+    return [struct.pack("<256H", *range(i, i + 256)) for i in range(count)]
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b"",
+        b"\xff" * 40,
+        lz4_block(small_rows(DEPTH_HEIGHT - 1)),
+        lz4_block(small_rows(DEPTH_HEIGHT + 1)),
+        deflated(b"\0" * (4 * DEPTH_WIDTH * DEPTH_HEIGHT - 4)),
+        deflated(b"\0" * (4 * DEPTH_WIDTH * DEPTH_HEIGHT + 4)),
+        lz4_block(small_rows(DEPTH_HEIGHT))[:-1],
+    ],
+    ids=["empty", "noise", "lz4_short", "lz4_long", "deflate_short", "deflate_long", "lz4_cut"],
+)
+def test_a_record_that_is_no_map_costs_its_own_frame_only(small, payload):
+    good = lz4_block(small_rows(DEPTH_HEIGHT))
+    for name in GOOD:
+        (small.iphone() / f"depth/{name}.png").unlink()
+    data = records(*[good] * 60, payload, *[b"never decoded"] * 59, good)
+    (small.iphone() / "depth.bin").write_bytes(data)
+    source = open_tree(small.root)
+    refs = index(source)
+    with pytest.raises(FrameError, match=r"unreadable: .*depth\.bin: record 60 is no 256x192 depth map"):
+        source.read(refs[GOOD[1]])
+    for name in (GOOD[0], GOOD[2]):
+        assert source.read(refs[name]).depth.values[5, 7] == 12
+    source.close()
+
+
+@pytest.mark.parametrize("blocks", range(8))
+def test_records_are_not_taken_for_a_stream_whatever_their_first_size_reads_as(small, blocks):
+    """The low bits of a stream's first byte are its kind of block; here they are those of a size."""
+    stored_empty = b"\0\0\0\xff\xff"  # five bytes each, so that the sizes meet all eight kinds
+    payload = stored_empty * blocks + deflated(b"\0\0\0\x40" * (DEPTH_WIDTH * DEPTH_HEIGHT))
+    (small.iphone() / f"depth/{GOOD[0]}.png").unlink()
+    (small.iphone() / "depth.bin").write_bytes(records(payload, b"never decoded"))
+    source = open_tree(small.root)
+    assert (source.read(index(source)[GOOD[0]]).depth.values == 2000).all()
+    source.close()
+
+
+def test_lz4_blocks_of_the_official_library_are_read(small):
+    block = pytest.importorskip("lz4.block", reason="the LZ4 binding is not installed")
+    millimetres = (small.depth_m[GOOD[0]] * 1000).astype("<u2")
+    (small.iphone() / f"depth/{GOOD[0]}.png").unlink()
+    packed = block.compress(millimetres.tobytes(), store_size=False)
+    (small.iphone() / "depth.bin").write_bytes(records(packed))
+    source = open_tree(small.root)
+    assert np.array_equal(source.read(index(source)[GOOD[0]]).depth.values, millimetres)
+    source.close()
+
+
+def test_an_extracted_map_goes_before_depth_bin(small):
+    expected = open_tree(small.root).read(index(open_tree(small.root))[GOOD[0]]).depth
+    source = packed_source(small, [plane_depth_m(5.0, 0.0, 0.0)], "stream")
+    assert source.read(index(source)[GOOD[0]]).depth.source_png == expected.source_png
+
+
+def test_a_long_video_is_never_whole_in_memory(small):
+    maps = 130
+    pack_depth(small, "stream", length=maps)
+    source = open_tree(small.root)
+    refs = index(source)
+    tracemalloc.start()
+    source.read(refs[GOOD[2]])
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    source.close()
+    assert peak < maps * DEPTH_WIDTH * DEPTH_HEIGHT * 4 / 8
+
+
+def test_a_tree_with_packed_depth_alone_is_whole(small):
+    pack_depth(small, "turns")
+    layout = {item.pattern: item for item in open_tree(small.root).layout()}
+    maps, packed = (layout[f"data/*/iphone/{name}"] for name in ("depth/frame_*.png", "depth.bin"))
+    assert (packed.found, maps.required) == (1, False)
+    shutil.rmtree(small.iphone() / "depth")
+    for scene in (VAL_BROKEN_JSON, TRAIN, UNLISTED):
+        shutil.rmtree(small.iphone(scene) / "depth")
+    (small.iphone() / "rgb.mkv").write_bytes(b"video")
+    layout = {item.pattern: item for item in open_tree(small.root).layout()}
+    maps, packed, videos = (
+        layout[f"data/*/iphone/{n}"] for n in ("depth/frame_*.png", "depth.bin", "rgb.m*")
+    )
+    assert (maps.found, maps.required, packed.found, packed.required) == (0, False, 1, True)
+    assert videos.found == 1
+    assert not videos.required
+    assert "extracted" in videos.note
+
+
+# Masks of what was anonymised
+
+
+def write_mask(truth, frame, values):
+    (truth.iphone() / f"rgb_masks/{frame}.png").write_bytes(png(np.asarray(values, np.uint8)))
+
+
+def test_masks_are_left_alone_unless_asked_for(small):
+    write_mask(small, GOOD[0], np.zeros((144, 192)))
+    source = open_tree(small.root)
+    frame = source.read(index(source)[GOOD[0]])
+    assert (frame.depth.values > 0).all()
+    assert "masked_share" not in frame.extra
+
+
+def test_depth_under_a_mask_is_no_depth(small):
+    mask = np.full((144, 192), 255)
+    mask[40:60, 96:] = 0
+    write_mask(small, GOOD[0], mask)
+    source = open_tree(small.root, masks=True)
+    frame = source.read(index(source)[GOOD[0]])
+    u, v = (np.floor(axis + 0.5).astype(int) for axis in frame.depth.source_pixels())
+    hidden = mask[v, u] == 0
+    assert np.array_equal(frame.depth.values.ravel() == 0, hidden)
+    assert 0.06 < hidden.mean() < 0.08
+    assert frame.extra["masked_share"] == pytest.approx(hidden.mean(), abs=1e-6)
+    assert frame.depth.source_png is None
+
+
+@pytest.mark.parametrize(
+    ("mask", "reason"),
+    [
+        (None, "missing_depth"),
+        (np.full((72, 96), 255), "size_mismatch"),
+        (np.zeros((144, 192)), "no_valid_depth"),
+    ],
+    ids=["absent", "other_size", "other_polarity"],
+)
+def test_a_mask_that_cannot_be_applied_says_why(small, mask, reason):
+    if mask is not None:
+        write_mask(small, GOOD[0], mask)
+    source = open_tree(small.root, masks=True)
+    with pytest.raises(FrameError, match=rf"{reason}: .*rgb_masks/{GOOD[0]}\.png"):
+        source.read(index(source)[GOOD[0]])
+
+
 # Order, roots, layout
 
 
@@ -299,6 +543,20 @@ def test_a_root_without_a_folder_says_what_is_there_instead(small, folder):
     assert f"no {folder}/ in this scannetpp tree [{small.root / folder}]" in text
     assert f"holds {other}" in text
     assert "dvbench datasets scannetpp" in text
+
+
+def test_a_tree_of_scannet_is_named_as_what_it_is(tmp_path):
+    (tmp_path / "scans/scene0000_00").mkdir(parents=True)
+    with pytest.raises(DataMissingError, match=r"holds ScanNet v2, which scannetpp is not read from"):
+        open_tree(tmp_path)
+
+
+def test_a_tree_one_level_off_is_pointed_at(tmp_path):
+    truth = write_scannetpp_tree(tmp_path / "scannetpp")
+    for root in (tmp_path, truth.root / "data"):
+        with pytest.raises(DataMissingError) as caught:
+            open_tree(root)
+        assert f"--root {truth.root} has it" in str(caught.value)
 
 
 def test_layout_counts_lists_and_files_on_disk(small):

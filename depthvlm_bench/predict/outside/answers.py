@@ -35,15 +35,39 @@ class Answer:
     place: str
 
 
+ByList = dict[str, dict[str, dict[int, Answer]]]
+
+
 @dataclass(frozen=True)
 class Answers:
     """All answers of a folder: list -> record id -> point index -> answer."""
 
-    by_list: dict[str, dict[str, dict[int, Answer]]]
+    by_list: ByList
 
     def ids(self, name: str) -> set[str]:
         """Records with at least one answer in a list."""
         return set(self.by_list.get(name, {}))
+
+    def places(self) -> dict[str, str]:
+        """Every id, with the place of one of its answers."""
+        return {
+            record: next(iter(given.values())).place
+            for by_id in self.by_list.values()
+            for record, given in by_id.items()
+        }
+
+    def under(self, names: Mapping[str, str]) -> "Answers":
+        """The same with ids replaced by `names`, id as given -> id of the record; others stay.
+
+        Raises:
+            CheckError: a point is answered under two names of its record.
+        """
+        by_list: ByList = {}
+        for name, by_id in self.by_list.items():
+            for record, given in by_id.items():
+                for index, answer in given.items():
+                    _put(by_list, name, names.get(record, record), index, answer)
+        return Answers(by_list)
 
     def check_sizes(self, sizes: Mapping[str, Mapping[str, int]]) -> None:
         """Refuse indices beyond a record's points; sizes is list -> id -> how many (CheckError)."""
@@ -66,19 +90,22 @@ def read_answers(paths: Sequence[Path], declaration: Declaration) -> Answers:
     Raises:
         CheckError: a file or row that cannot be read, a column too few or too many, a point answered twice.
     """
-    by_list: dict[str, dict[str, dict[int, Answer]]] = {}
+    by_list: ByList = {}
     for path in paths:
         for place, row in _rows(path):
-            name, record, index, answer = _parse(place, row, declaration)
-            earlier = by_list.setdefault(name, {}).setdefault(record, {}).setdefault(index, answer)
-            if earlier is not answer:
-                raise CheckError(
-                    f"point {index} of {record} is answered twice",
-                    where=place,
-                    why=f"its first answer is {earlier.place}",
-                    next_step="keep one of them",
-                )
+            _put(by_list, *_parse(place, row, declaration))
     return Answers(by_list)
+
+
+def _put(by_list: ByList, name: str, record: str, index: int, answer: Answer) -> None:
+    earlier = by_list.setdefault(name, {}).setdefault(record, {}).setdefault(index, answer)
+    if earlier is not answer:
+        raise CheckError(
+            f"point {index} of {record} is answered twice",
+            where=answer.place,
+            why=f"its first answer is {earlier.place}",
+            next_step="keep one of them",
+        )
 
 
 def _rows(path: Path) -> Iterator[Placed]:

@@ -18,7 +18,7 @@ DECLARATION_FILE = "predictions.toml"
 UNITS = {"m": 1.0, "dm": 10.0, "cm": 100.0, "mm": 1000.0, "km": 0.001, "in": 1 / 0.0254, "ft": 1 / 0.3048}
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 
-Kind = Literal["z", "ray", "disparity"]
+Kind = Literal["z", "ray", "distance", "disparity"]
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,8 @@ class Declaration:
         unit: m, dm, cm, mm, km, in or ft; None: as `scale` says, else metres.
         scale: the same as a number, units a metre. Of disparity: depth_m = scale / value.
         png_scale: units a metre of integer maps (png, integer tiff, npy and npz); None: as unit or scale say.
-        kind: z-depth, distance along the ray, or disparity (only with its scale).
+        kind: z-depth, distance along the ray, answers to "how far is it?" (compared with z, and with ray
+            distance beside), or disparity (only with its scale).
         resize: how a map of another size is brought to the picture's.
         covers: the picture that the maps cover and the model was shown.
         camera: whether the model was given the intrinsics.

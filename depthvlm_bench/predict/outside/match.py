@@ -62,8 +62,7 @@ def find_files(folder: Path) -> Files:
     maps = tuple(path for path in plain if path.suffix.lower() in READERS)
     answers = tuple(path for path in plain if path.suffix.lower() in ROWS)
     if not maps and not answers:
-        known = " ".join([*READERS, *ROWS])
-        raise DataMissingError("no predictions here", where=folder, why=f"looked for {known}")
+        raise _no_predictions(folder, plain)
     if maps and answers:
         raise UsageError(
             "a folder holds maps and point answers",
@@ -72,6 +71,18 @@ def find_files(folder: Path) -> Files:
             next_step="give them folders of their own",
         )
     return Files(home, maps, answers, tuple(path for path in plain if path not in {*maps, *answers}))
+
+
+def _no_predictions(folder: Path, others: Sequence[Path]) -> DataMissingError:
+    there = f"it holds {len(others)} other files, for instance {others[0].name}" if others else "it is empty"
+    if not folder.is_dir():
+        there = "its suffix is another"
+    return DataMissingError(
+        "no predictions here",
+        where=folder,
+        why=f"looked for {' '.join([*READERS, *ROWS])}; {there}",
+        next_step="docs/predictions.md has the forms",
+    )
 
 
 def _hidden(path: Path, home: Path) -> bool:
@@ -110,6 +121,31 @@ def match_maps(files: Files, frames: Mapping[str, str]) -> Match:
     return Match(found, tuple(strangers))
 
 
+def match_ids(places: Mapping[str, str], frames: Mapping[str, str]) -> dict[str, str]:
+    """Ids as given in point answers -> records: the id itself, written as in file names, or a unique frame.
+
+    Args:
+        places: id as given -> where it stands, for errors.
+        frames: record id -> the name of its frame.
+
+    Raises:
+        CheckError: an id fits two records; both are named.
+    """
+    by_name, by_frame = _names(frames)
+    found = {}
+    for given, place in places.items():
+        fitting = by_name.get(given) or by_frame.get(given) or []
+        if len(fitting) > 1:
+            raise CheckError(
+                f"the id {given!r} fits two records: {_both(fitting)}",
+                where=place,
+                next_step="write the record's whole id, or use --set",
+            )
+        if fitting:
+            found[given] = fitting[0]
+    return found
+
+
 def _names(frames: Mapping[str, str]) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
     by_name: dict[str, list[str]] = defaultdict(list)
     by_frame: dict[str, list[str]] = defaultdict(list)
@@ -133,13 +169,17 @@ def _holds(parts: Sequence[str], folders: Sequence[str]) -> bool:
 
 
 def _two_records(path: Path, records: Sequence[str]) -> CheckError:
-    more = f" and {len(records) - 2} more" if len(records) > 2 else ""
     named = f"{records[0].replace('/', '__')}{path.suffix}"
     return CheckError(
-        f"a file fits two records: {records[0]} and {records[1]}{more}",
+        f"a file fits two records: {_both(records)}",
         where=path,
         next_step=f"name it by the record's id, e.g. {named}, or use --set",
     )
+
+
+def _both(records: Sequence[str]) -> str:
+    more = f" and {len(records) - 2} more" if len(records) > 2 else ""
+    return f"{records[0]} and {records[1]}{more}"
 
 
 def _two_files(record: str, first: Path, second: Path) -> CheckError:

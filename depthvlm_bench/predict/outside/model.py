@@ -22,18 +22,19 @@ FAMILY = "outside"
 FILES_OPTION = "predictions"
 
 
-def outside_card(name: str, kind: Literal["dense", "point"]) -> ModelCard:
-    """The card of predictions whose model nothing is known of."""
-    return ModelCard(
-        name, FAMILY, kind, "predictions made elsewhere", licence="unknown", camera="optional", max_batch=1
-    )
+def outside_card(name: str, kind: Literal["dense", "point"], declared: str = "z") -> ModelCard:
+    """The card of predictions whose model nothing is known of but what is declared of their kind."""
+    asks: Literal["z", "distance"] = "distance" if declared == "distance" else "z"
+    summary = "predictions made elsewhere"
+    return ModelCard(name, FAMILY, kind, summary, licence="unknown", camera="optional", asks=asks)
 
 
 def outside_run(spec: RunSpec) -> Model | None:
     """The model of a run whose predictions came from files, for scoring it again; None: an ordinary run."""
     if FILES_OPTION not in spec.options:
         return None
-    return Model(outside_card(spec.model, "dense" if spec.kind == "dense" else "point"), _gone)
+    kind: Literal["dense", "point"] = "dense" if spec.kind == "dense" else "point"
+    return Model(outside_card(spec.model, kind, str(spec.options.get("kind", "z"))), _gone)
 
 
 def _gone() -> "MapsPredictor":

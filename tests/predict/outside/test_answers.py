@@ -116,6 +116,24 @@ def test_damaged_files(tmp_path, name):
         read_answers([tmp_path / name], Declaration())
 
 
+def test_answers_under_the_ids_of_records(tmp_path):
+    answers = read_answers([write(tmp_path, ".csv")], Declaration())
+    assert answers.places() == {
+        "a/b": f"{tmp_path}/answers.csv:2",
+        "../../etc": f"{tmp_path}/answers.csv:4",
+    }
+    moved = answers.under({"a/b": "set/b"})
+    assert moved.ids("points") == {"set/b", "../../etc"}
+    assert moved.by_list["points"]["set/b"] == answers.by_list["points"]["a/b"]
+
+
+def test_a_point_answered_under_two_names_of_its_record_names_both_places(tmp_path):
+    rows = [{"id": name, "point_index": 0, "value": 1.0} for name in ("b", "a/b")]
+    answers = read_answers([write(tmp_path, ".csv", rows)], Declaration())
+    with pytest.raises(CheckError, match=r"point 0 of a/b is answered twice.*answers\.csv:3.*answers\.csv:2"):
+        answers.under({"b": "a/b"})
+
+
 def test_an_index_beyond_the_records_points_is_named(tmp_path):
     answers = read_answers([write(tmp_path, ".csv")], Declaration())
     answers.check_sizes({"points": {"a/b": 2}})

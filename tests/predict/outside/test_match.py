@@ -1,7 +1,7 @@
 import pytest
 
 from depthvlm_bench.errors import CheckError, DataMissingError, UsageError
-from depthvlm_bench.predict.outside.match import find_files, listing, match_maps
+from depthvlm_bench.predict.outside.match import find_files, listing, match_ids, match_maps
 
 FRAMES = {
     "set/eval/room1/-/0001": "0001",
@@ -54,6 +54,26 @@ def test_two_files_of_one_record_are_named(tmp_path):
         match(tmp_path, "0002.npy", "set__eval__room1__-__0002.png")
 
 
+@pytest.mark.parametrize(
+    ("given", "record"),
+    [
+        ("set/eval/room2/-/0001", "set/eval/room2/-/0001"),
+        ("set__eval__room2__-__0001", "set/eval/room2/-/0001"),
+        ("0002", "set/eval/room1/-/0002"),
+        ("0003", None),
+        ("../../0002", None),
+    ],
+)
+def test_an_id_of_answers_is_a_records_id_or_a_unique_frame(given, record):
+    assert match_ids({given: "a.csv:2"}, FRAMES) == ({given: record} if record else {})
+
+
+def test_an_id_of_answers_that_fits_two_records_names_both():
+    with pytest.raises(CheckError, match=r"'0001'.*room1/-/0001 and set/eval/room2/-/0001") as caught:
+        match_ids({"0001": "a.csv:7"}, FRAMES)
+    assert caught.value.where == "a.csv:7"
+
+
 def test_strangers_are_told_and_hidden_files_left_alone(tmp_path):
     found, strangers = match(tmp_path, "0002.npy", "0009.npy", ".cache/0002.npy", "._0002.npy")
     assert list(found) == ["set/eval/room1/-/0002"]
@@ -89,8 +109,13 @@ def test_the_hash_follows_names_and_content(tmp_path):
 def test_folders_with_nothing_or_with_both_kinds(tmp_path):
     with pytest.raises(DataMissingError, match="no such folder"):
         find_files(tmp_path / "gone")
-    with pytest.raises(DataMissingError, match=r"\.npy"):
+    with pytest.raises(DataMissingError, match=r"\.npy.*it is empty"):
         find_files(tmp_path)
+    (tmp_path / "a.jpg").write_bytes(b"")
+    with pytest.raises(DataMissingError, match=r"1 other files, for instance a\.jpg"):
+        find_files(tmp_path)
+    with pytest.raises(DataMissingError, match="suffix is another"):
+        find_files(tmp_path / "a.jpg")
     (tmp_path / "a.npy").write_bytes(b"")
     (tmp_path / "b.csv").write_bytes(b"")
     with pytest.raises(UsageError, match=r"a\.npy and b\.csv"):

@@ -34,6 +34,13 @@ class Truth:
         chance = np.random.default_rng(hash64(self.sample.id))
         return self.depth_m * np.exp(chance.normal(0, sigma, self.depth_m.shape))
 
+    def blotchy(self, sigma, share, seed=0):
+        """Errors that go together over a share of the picture's height, as a model's do."""
+        chance = np.random.default_rng(hash64(self.sample.id, str(seed)))
+        size = share * self.depth_m.shape[0]
+        noise = ndimage.gaussian_filter(chance.normal(size=self.depth_m.shape), size)
+        return self.depth_m * np.exp(sigma * noise / noise.std())
+
 
 def truths(records, tmp_path):
     """The records of a set; depth between measured pixels is that of the nearest one."""
@@ -169,20 +176,37 @@ def test_maps_of_another_part_of_the_picture_are_named(scenes, fault):
     assert fault in suspicion.what
 
 
+@pytest.mark.parametrize("bias", [0.75, 1.3])
+@pytest.mark.parametrize("factor", [10, 100, 1000])
+def test_a_biased_model_does_not_hide_another_unit(scenes, factor, bias):
+    for way, scale in (("large", factor), ("small", 1 / factor)):
+        (suspicion,) = named(scenes, lambda t, scale=scale: t.noisy(0.2) * bias * scale)
+        assert f"predictions are {factor} times too {way}" in suspicion.what
+
+
+@pytest.mark.parametrize(("factor", "way"), [(1000, "large"), (100, "large"), (0.001, "small")])
+def test_two_units_in_one_folder_are_named(scenes, factor, way):
+    odd = {truth.sample.id for truth in scenes[::2]}
+    (suspicion,) = named(scenes, lambda t: t.noisy(0.2) * (factor if t.sample.id in odd else 1))
+    assert f"times too {way}: two units" in suspicion.what
+    assert f"in {len(odd)} of {len(scenes)} images" in suspicion.evidence
+
+
 @pytest.mark.parametrize("power", [1, -1])
-def test_depth_scaled_by_the_focal_length_is_named(real, power):
-    (suspicion,) = named(real, lambda t: t.noisy(0.2) * t.sample.focal_ratio**power)
-    assert "focal length" in suspicion.what
-
-
-def test_focal_lengths_that_differ_tell_a_bias_from_a_fault(rooms):
+def test_focal_lengths_that_differ_tell_a_bias_from_a_fault(rooms, power):
     mixed = [
         replace(truth, sample=replace(truth.sample, focal_ratio=ratio))
         for truth, ratio in zip(rooms, (1.0, 1.0, 1.25, 1.6), strict=True)
     ]
-    (suspicion,) = named(mixed, lambda t: t.noisy(0.1) * t.sample.focal_ratio)
+    (suspicion,) = named(mixed, lambda t: t.noisy(0.1) * t.sample.focal_ratio**power)
     assert "focal length" in suspicion.what
-    assert not named(mixed, lambda t: t.noisy(0.1) * 1.12)
+    assert not named(mixed, lambda t: t.noisy(0.1) * 1.12**power)
+
+
+@pytest.mark.parametrize("bias", [0.5, 0.6, 0.7, 0.75, 0.8, 1.25, 1.3, 1.4, 1.43, 1.7, 1.8, 2, 3])
+def test_a_bias_alone_raises_no_suspicion(scenes, bias):
+    """Among them fx / 1000 and its inverse, of sets with one camera: nothing tells them from a bias."""
+    assert not named(scenes, lambda t: bias * t.noisy(0.1))
 
 
 def test_two_faults_are_both_named(scenes):
@@ -210,6 +234,14 @@ CLEAN = {
 @pytest.mark.parametrize("answer", CLEAN)
 def test_clean_predictions_raise_no_suspicion(scenes, answer):
     assert not named(scenes, CLEAN[answer])
+
+
+@pytest.mark.parametrize("share", [0.05, 0.2, 0.5])
+@pytest.mark.parametrize("sigma", [0.1, 0.3])
+def test_errors_that_go_together_raise_no_suspicion(scenes, sigma, share):
+    """However few images there are: within one, such errors look like any function of the place."""
+    for number in (1, 2, 3, len(scenes)):
+        assert not named(scenes[:number], lambda t: t.blotchy(sigma, share))
 
 
 def test_constants_raise_no_suspicion(scenes):
