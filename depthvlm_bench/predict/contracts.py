@@ -44,7 +44,7 @@ class ModelCard:
         max_batch: pictures it takes at once.
         trained_on: dataset -> whether its training saw that dataset.
         trained_on_source: where that is stated.
-        asks: z-depth, or how far a point is: such an answer may be meant along the ray, so it is compared with
+        asks: z-depth, or how far a point is; such an answer may be meant along the ray, and is compared with
             z, and with ray distance beside (delta1_ray).
         fitted: whether it is fitted on converted training splits before it predicts.
         for_tests: shown in no leaderboard.

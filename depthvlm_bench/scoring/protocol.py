@@ -64,7 +64,7 @@ class Protocol:
     @property
     def hash(self) -> str:
         """SHA-256 of all it says; what it leaves open has no part in it."""
-        left_open = {"datasets": (), "set_options": {}}
+        left_open: dict[str, Any] = {"datasets": (), "set_options": {}}
         return sha256_json({k: v for k, v in asdict(self).items() if v != left_open.get(k, ...)})
 
     def refuses(self, set_kind: str, dataset: str, options: Mapping[str, Any]) -> str:

@@ -116,11 +116,14 @@ def count_images(
 ) -> list[Counts]:
     """Counts of images, a sequence of points each, by the protocol's rule for what is no answer."""
     if protocol.missing == "miss":
-        both = (predictions_m, truths_m)
-        flat = (np.array([m for image in part for m in image], dtype=np.float64) for part in both)
-        return counts_of_images(*flat, [len(image) for image in truths_m], protocol.ratio)
+        asked = [len(image) for image in truths_m]
+        return counts_of_images(_in_a_row(predictions_m), _in_a_row(truths_m), asked, protocol.ratio)
     rule = COMPAT_COUNTS[protocol.missing]
     return [rule(p, g, protocol.ratio) for p, g in zip(predictions_m, truths_m, strict=True)]
+
+
+def _in_a_row(images: Sequence[Sequence[float]]) -> FloatArray:
+    return np.array([value for image in images for value in image], dtype=np.float64)
 
 
 def score_dense(rows: list[dict[str, Any]], dense: pa.Table, protocol: Protocol) -> list[dict[str, Any]]:

@@ -160,7 +160,7 @@ def _first_ratio_above(ratio: FloatArray) -> IntArray:
     guess = np.clip(np.floor((exponent - AUC_FIRST) / step) + 1, 0, AUC_STEPS).astype(np.int64)
     guess += ratio >= _AUC_WALLS[guess + 1]
     guess -= ratio < _AUC_WALLS[guess]
-    return guess
+    return np.asarray(guess)
 
 
 def _error_sums(p: FloatArray, g: FloatArray) -> dict[str, Any]:
