@@ -57,6 +57,7 @@ def made(request, tmp_path_factory):
     (root / "list.jsonl").write_text("\n".join(map(json.dumps, dataset["records"])))
     span = (dataset["config"]["min_depth"], dataset["config"]["max_depth"])
     card = replace(builtin_card("scannetpp"), name="synthetic", valid_min_m=span[0], valid_max_m=span[1])
+    card = replace(card, published_depth_scale=generator["depth_scale"])
     summary = convert(
         Converter(card, open=None),
         ConvertRequest(root, root / "data", annotations=root / "list.jsonl"),

@@ -4,7 +4,7 @@ The numbers D1 to D26 are those of docs/protocols.md, which also lists what cann
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -80,7 +80,10 @@ class Listing:
     def convert(self, root, data):
         annotations = self.write(root) / "list.jsonl"
         request = ConvertRequest(root, data, annotations=annotations)
-        return RecordSet(convert(load_converter("ibims1"), request, Silent()).folder, "eval")
+        converter = load_converter("ibims1")
+        in_millimetres = replace(converter.card, published_depth_scale=1000.0)
+        summary = convert(replace(converter, card=in_millimetres), request, Silent())
+        return RecordSet(summary.folder, "eval")
 
 
 @pytest.fixture
