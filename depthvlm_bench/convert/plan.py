@@ -5,24 +5,28 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 
-from depthvlm_bench.cards import DatasetCard, Role, Tags
+from depthvlm_bench.cards import DatasetCard, Role
 from depthvlm_bench.config import from_mapping
+from depthvlm_bench.convert.plan_rows import (
+    GROUP_ROWS,
+    PlannedFrame,
+    Points,
+    StoredFrames,
+    plan_row,
+    write_plan_rows,
+)
 from depthvlm_bench.convert.settings import PLAN_METADATA_KEY, SetSettings
+from depthvlm_bench.convert.sorting import sorted_frames, spread_choice, taken
 from depthvlm_bench.errors import CheckError, DataMissingError, DvbenchError, FrameError, UsageError
-from depthvlm_bench.frames import DepthPoints, Frame, FrameRef, Skip, Source, Split, locator_json, scorable
+from depthvlm_bench.frames import DepthPoints, Frame, FrameRef, Skip, Source, Split, scorable
 from depthvlm_bench.hashing import canonical_json, sha256_json
 from depthvlm_bench.progress import Progress
 from depthvlm_bench.records.codec import canonical_grid, point_rows
-from depthvlm_bench.records.files import reading
+from depthvlm_bench.records.files import reading, whole_file
 from depthvlm_bench.records.receipts import codec_versions, count_reasons, reasons_text, shard_file
-from depthvlm_bench.records.schema import POINTS, TAGS
-from depthvlm_bench.records.writer import write_table
-from depthvlm_bench.sampling.compat import ListedPoints
 from depthvlm_bench.sampling.draw import candidates, draw, draw_balanced, draw_keys
 from depthvlm_bench.sampling.pick import Pick, pick_images
 from depthvlm_bench.sampling.quota import points_asked
@@ -33,48 +37,19 @@ MAX_SHARD_ROWS = 1000
 # Bytes a pixel of what is stored, measured on photographs: lossless and q95 canonical, and source JPEG.
 EVAL_BYTES_PER_PIXEL, TRAIN_BYTES_PER_PIXEL, SOURCE_BYTES_PER_PIXEL = 1.2, 0.25, 0.3
 
-PLAN_SCHEMA = pa.schema(
-    [
-        ("row", pa.int64()),
-        ("shard", pa.int32()),
-        ("id", pa.string()),
-        ("scene", pa.string()),
-        ("camera", pa.string()),
-        ("frame", pa.string()),
-        ("time", pa.int64()),
-        ("group", pa.string()),
-        ("locator", pa.string()),
-        ("tags", TAGS),
-        ("points", POINTS),
-        ("points_balanced", POINTS),
-        ("listed", pa.string()),
-    ]
-)
-
-Points = list[dict[str, Any]]
-
-
-@dataclass(frozen=True)
-class PlannedFrame:
-    """One row of the plan: a frame and, for evaluation, the points frozen for it (or listed by others)."""
-
-    ref: FrameRef
-    points: Points | None = None
-    points_balanced: Points | None = None
-    listed: ListedPoints | None = None
-
 
 @dataclass(frozen=True)
 class Plan:
     """A split's frames in order, cut into shards of consecutive rows.
 
     Attributes:
+        frames: in order; those of a large training split stay on disk.
         skips: what was left out while planning.
         replaced, dropped: evaluation images that were substituted, and those that could not be.
     """
 
     settings: SetSettings
-    frames: tuple[PlannedFrame, ...]
+    frames: Sequence[PlannedFrame]
     shard_rows: int
     skips: tuple[Skip, ...] = ()
     replaced: int = 0
@@ -87,7 +62,7 @@ class Plan:
 
     def shard(self, index: int) -> tuple[PlannedFrame, ...]:
         """The frames of one shard."""
-        return self.frames[index * self.shard_rows : (index + 1) * self.shard_rows]
+        return tuple(self.frames[index * self.shard_rows : (index + 1) * self.shard_rows])
 
     def shard_file(self, index: int) -> str:
         """File name of one shard."""
@@ -95,7 +70,7 @@ class Plan:
 
     def shard_key(self, index: int, versions: Mapping[str, str] | None = None) -> str:
         """What its receipt must carry: hash of rows, settings and the encoders' versions (default: ours)."""
-        rows = [_plan_row(frame) for frame in self.shard(index)]
+        rows = [plan_row(frame) for frame in self.shard(index)]
         made_by = dict(versions or codec_versions())
         return sha256_json({"rows": rows, "settings": asdict(self.settings), "versions": made_by})
 
@@ -183,10 +158,10 @@ def plan_evaluation(source: Source, card: DatasetCard, settings: SetSettings, pr
 def plan_training(source: Source, card: DatasetCard, settings: SetSettings) -> Plan:
     """All frames of the split, or a balanced choice of `images`; shards skip what cannot be read."""
     skips: list[Skip] = []
-    refs = index_frames(source, settings.split, skips)
-    if settings.images is not None:
-        refs = pick_images(refs, settings.images, lambda _ref: True, settings.seed).refs
-    return cut(settings, [PlannedFrame(ref) for ref in refs], source, card, skips, Pick())
+    frames = sorted_frames(source, settings, skips)
+    if settings.images is not None and settings.images < len(frames):
+        frames = tuple(taken(frames, spread_choice(frames, settings.images, settings)))
+    return cut(settings, frames, source, card, skips, Pick())
 
 
 def cut(
@@ -198,7 +173,7 @@ def cut(
     pick: Pick,
 ) -> Plan:
     """Cut frames into shards of the default size; DataMissingError where there is none to cut."""
-    if not frames:
+    if not len(frames):
         raise DataMissingError(
             f"{card.name}: no usable frame in split {settings.source_split}",
             why=f"left out: {reasons_text(count_reasons(skips))}"
@@ -206,7 +181,8 @@ def cut(
             next_step=f"dvbench doctor {card.name} --root ... shows what the tree lacks",
         )
     rows = default_shard_rows((frame.ref for frame in frames), source, card, settings.role)
-    return Plan(settings, tuple(frames), rows, tuple(skips), pick.replaced, pick.dropped)
+    kept = frames if isinstance(frames, StoredFrames) else tuple(frames)
+    return Plan(settings, kept, rows, tuple(skips), pick.replaced, pick.dropped)
 
 
 def default_shard_rows(refs: Iterable[FrameRef], source: Source, card: DatasetCard, role: Role) -> int:
@@ -236,10 +212,6 @@ def require_valid_depth(frame: Frame, card: DatasetCard) -> None:
 
 def write_plan(folder: Path, plan: Plan) -> None:
     """Write plan-<role>.parquet; its metadata hold the settings, so a resumed run knows what it resumes."""
-    rows = [
-        {"row": number, "shard": number // plan.shard_rows} | _plan_row(frame)
-        for number, frame in enumerate(plan.frames)
-    ]
     header = {
         "settings": asdict(plan.settings),
         "shard_rows": plan.shard_rows,
@@ -247,48 +219,20 @@ def write_plan(folder: Path, plan: Plan) -> None:
         "replaced": plan.replaced,
         "dropped": plan.dropped,
     }
-    schema = PLAN_SCHEMA.with_metadata({PLAN_METADATA_KEY: canonical_json(header).encode()})
-    write_table(plan_path(folder, plan.settings.role), pa.Table.from_pylist(rows, schema))
+    metadata = {PLAN_METADATA_KEY: canonical_json(header).encode()}
+    with whole_file(plan_path(folder, plan.settings.role)) as temporary:
+        write_plan_rows(temporary, plan.frames, plan.shard_rows, metadata)
 
 
 def read_plan(folder: Path, role: Role) -> Plan | None:
-    """The plan of an earlier run, or None."""
+    """The plan of an earlier run, or None; a long one is read when its frames are."""
     path = plan_path(folder, role)
     if not path.is_file():
         return None
     with reading(path, "--replan makes it anew"):
-        table = pq.read_table(path)
-        header = json.loads(table.schema.metadata[PLAN_METADATA_KEY])
+        header = json.loads(pq.read_schema(path).metadata[PLAN_METADATA_KEY])
         settings = from_mapping(SetSettings, header["settings"], path)
-        frames = tuple(_planned(row, settings) for row in table.to_pylist())
+        stored = StoredFrames(path, settings)
+        frames = tuple(stored) if len(stored) <= GROUP_ROWS else stored
         skips = tuple(Skip(**skip) for skip in header["skips"])
         return Plan(settings, frames, header["shard_rows"], skips, header["replaced"], header["dropped"])
-
-
-def _plan_row(frame: PlannedFrame) -> dict[str, Any]:
-    ref = frame.ref
-    names = ("id", "scene", "camera", "frame", "time", "group")
-    row: dict[str, Any] = {name: getattr(ref, name) for name in names}
-    row |= {"locator": locator_json(ref), "tags": asdict(ref.tags)}
-    row |= {"points": frame.points, "points_balanced": frame.points_balanced}
-    return row | {"listed": canonical_json(frame.listed) if frame.listed is not None else None}
-
-
-def _planned(row: Mapping[str, Any], settings: SetSettings) -> PlannedFrame:
-    listed = json.loads(row["listed"]) if row["listed"] is not None else None
-    points = from_mapping(ListedPoints, listed, row["id"]) if listed is not None else None
-    return PlannedFrame(_ref(row, settings), row["points"], row["points_balanced"], points)
-
-
-def _ref(row: Mapping[str, Any], settings: SetSettings) -> FrameRef:
-    return FrameRef(
-        dataset=settings.dataset,
-        split=settings.split,
-        scene=row["scene"],
-        camera=row["camera"],
-        frame=row["frame"],
-        time=row["time"],
-        group=row["group"],
-        locator=json.loads(row["locator"]),
-        tags=Tags(**row["tags"]),
-    )
