@@ -28,6 +28,8 @@ from depthvlm_bench.scoring.metrics import DELTA1_RATIO
 Status = Literal["ok", "warn", "fail"]
 PERCENTILES = (5.0, 50.0, 95.0)
 CONSTANT_M = 2.0
+# A larger share under official masks is rather an inverted mask.
+MOST_MASKED = 0.6
 # How many frames are tried for one that can be read: trees that lack most of their scenes are common.
 PATIENCE = 25
 # Standard errors of the sample beyond which a figure no longer looks like chance.
@@ -76,6 +78,7 @@ class _SampledFrame:
     total: int | None
     percentiles_m: FloatArray
     constant_share: float
+    masked_share: float
     record_bytes: float
     seconds: float
 
@@ -202,6 +205,7 @@ def _look_at(source: Source, ref: FrameRef, card: DatasetCard) -> _SampledFrame:
         total=len(metres) if isinstance(frame.depth, DepthGrid) else None,
         percentiles_m=np.percentile(measured, PERCENTILES) if len(measured) else np.full(3, np.nan),
         constant_share=float(hits.mean()) if len(asked) else float("nan"),
+        masked_share=float(frame.extra.get("masked_share", 0.0)),
         record_bytes=_blob_bytes(record),
         seconds=seconds,
     )
@@ -247,6 +251,8 @@ def _check_sample(card: DatasetCard, census: _Census) -> Iterator[Check]:
     fx_px = [frame.fx_px for frame in frames]
     yield Check(f"{name}: pictures", "ok", f"{sizes}, fx {min(fx_px):.1f}-{max(fx_px):.1f} px")
     yield _check_valid_share(card, name, frames)
+    if any(frame.masked_share for frame in frames):
+        yield _check_masks(name, frames)
     if any(np.isfinite(frame.percentiles_m).all() for frame in frames):
         yield _check_depths(card, name, frames)
         if census.split.role == "eval":
@@ -279,6 +285,15 @@ def _check_valid_share(card: DatasetCard, name: str, frames: list[_SampledFrame]
         return Check(f"{name}: valid depth", "ok", found)
     advice = f"{empty} of {len(frames)} pictures have none within {card.valid_min_m}-{card.valid_max_m} m"
     return Check(f"{name}: valid depth", "fail" if empty == len(frames) else "warn", found, advice)
+
+
+def _check_masks(name: str, frames: list[_SampledFrame]) -> Check:
+    """How much the official masks take away: nearly all of it where they were inverted on their way."""
+    shares = [frame.masked_share for frame in frames]
+    found = f"take {np.mean(shares):.0%} of the depth ({min(shares):.0%}-{max(shares):.0%} a picture)"
+    if max(shares) <= MOST_MASKED:
+        return Check(f"{name}: masks", "ok", found)
+    return Check(f"{name}: masks", "warn", found, "masks of the other polarity? non-zero has to mean good")
 
 
 def _check_depths(card: DatasetCard, name: str, frames: list[_SampledFrame]) -> Check:

@@ -274,3 +274,13 @@ def test_the_real_keyframe_lacks_an_evaluation_split():
     assert checks["mini_train: frames"].found == "6 in the index"
     assert "points a picture" in checks["mini_train: valid depth"].found
     assert diagnosis.status == "warn"
+
+
+def test_inverted_masks_are_suspected(good_ibims1):
+    assert look("ibims1", good_ibims1.root)[1]["test: masks"].status == "ok"
+    path = good_ibims1.core / "mask_invalid/corridor_02.png"
+    good = np.asarray(Image.open(path))
+    Image.fromarray(~good).save(path)
+    found = look("ibims1", good_ibims1.root)[1]["test: masks"]
+    assert found.status == "warn"
+    assert "-100% a picture" in found.found
