@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from depthvlm_bench.cards import official_names
 from depthvlm_bench.converters._files import RawTree
-from depthvlm_bench.converters._roots import refuse, require
+from depthvlm_bench.converters._roots import check_rights, refuse, require
 from depthvlm_bench.errors import CheckError, DataMissingError, FrameError
 from depthvlm_bench.frames import Float32Array
 from depthvlm_bench.records.marks import decode_mask
@@ -67,9 +67,10 @@ def _require_all(root: Path, dataset: str, found: dict[str, dict[str, str]]) -> 
         )
         scenes = sorted({name.partition("/")[0] for name in official_names(dataset)["dslr"]})
         inside = root.resolve().name  # a scene's own folder, given as the root
-        require(root / (inside if inside in scenes else scenes[0]) / DEPTH, dataset)
+        require(root / (inside if inside in scenes else scenes[0]) / DEPTH, dataset, root)
     there = [kind for kind in ARCHIVES if any(kind in kinds for kinds in found.values())]
     for kind in (kind for kind in ARCHIVES if kind not in there):
+        check_rights(root, dataset)
         raise DataMissingError(
             f"no scene of this {dataset} tree has {kind}/",
             where=root,

@@ -6,10 +6,13 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import numpy.typing as npt
 
+from depthvlm_bench.conventions import UINT16_MAX
 from depthvlm_bench.errors import CheckError, FrameError, SkipReason
 from depthvlm_bench.frames import DepthGrid, Picture, UInt16Array
 from depthvlm_bench.geometry.grids import PixelAffine
 from depthvlm_bench.records.pictures import decode_depth_png
+
+MAX_ASPECT_DIFFERENCE = 0.005
 
 
 @dataclass(frozen=True)
@@ -76,3 +79,32 @@ def png_grid(
     source_from_depth = PixelAffine.resize((values.shape[1], values.shape[0]), picture_size)
     kept = encoded if np.array_equal(cleaned, values) else None
     return DepthGrid(cleaned, depth_scale, source_from_depth, kept)
+
+
+def metres_grid(
+    depth_m: npt.NDArray[np.floating], depth_scale: float, picture_size: tuple[int, int], valid_max_m: float
+) -> DepthGrid:
+    """A depth grid of float metres (h, w), over the whole picture; what is no distance is 0.
+
+    Args:
+        depth_m: 0, negative or not finite where there is none.
+        depth_scale: units a metre to store it in.
+        picture_size: (width, height) of the source picture.
+        valid_max_m: what is farther is never asked, and may be lost.
+
+    Raises:
+        ValueError: depth that may be asked does not fit into 16 bits.
+    """
+    most_m = float(depth_m[depth_m <= valid_max_m].max(initial=0.0))
+    if most_m * depth_scale >= UINT16_MAX + 0.5:
+        held = f"depth_scale {depth_scale} holds up to {UINT16_MAX / depth_scale:.1f} m"
+        raise ValueError(f"{most_m:.1f} m is too far: {held}; lower it")
+    source_from_depth = PixelAffine.resize((depth_m.shape[1], depth_m.shape[0]), picture_size)
+    return DepthGrid.from_metres(depth_m, depth_scale, source_from_depth)
+
+
+def check_aspect(shape: tuple[int, ...], picture: Picture, path: str) -> None:
+    """FrameError `size_mismatch` where a depth grid (h, w) cannot cover the picture edge to edge."""
+    (height, width), (picture_width, picture_height) = shape, picture.size
+    if abs(width * picture_height / (height * picture_width) - 1) > MAX_ASPECT_DIFFERENCE:
+        raise FrameError("size_mismatch", f"{path} is {width}x{height}, picture {picture.size}")

@@ -1,5 +1,6 @@
 """Where the houses of a Matterport3D tree are, and which split each is in."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from depthvlm_bench.cards import DatasetCard, official_names
@@ -64,6 +65,29 @@ def _refuse_root(root: Path, dataset: str) -> None:
         where=root,
         next_step=f"dvbench datasets {dataset} shows the expected tree",
     )
+
+
+def lacking(tree: RawTree, folders: Mapping[str, str], house: str) -> list[str]:
+    """What a house needs and has not."""
+    if (folder := folders.get(house)) is None:
+        return [f"{house}/"]
+    needed = (f"{folder}/{COLOR}", f"{folder}/{DEPTH}", f"{folder}/{PARAMETERS}/{house}.conf")
+    return [path for path in needed if not tree.path(path).exists()]
+
+
+def require_whole(
+    tree: RawTree, folders: Mapping[str, str], lists: Mapping[str, list[str]], dataset: str
+) -> None:
+    """DataMissingError where houses of the lists are on disk and none of them has all that it needs."""
+    listed = [house for houses in lists.values() for house in houses if house in folders]
+    faults = [lacking(tree, folders, house) for house in listed]
+    if faults and all(faults):
+        raise DataMissingError(
+            f"no house of this {dataset} tree is whole",
+            where=tree.root,
+            why=f"the first lacks {faults[0][0]}",
+            next_step=f"download {PARAMETERS}, {COLOR} and {DEPTH}, and unpack their archives where they are",
+        )
 
 
 def split_lists(tree: RawTree, card: DatasetCard) -> dict[str, list[str]]:

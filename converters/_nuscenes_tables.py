@@ -48,7 +48,8 @@ class Tables:
         except (OSError, ijson.JSONError) as error:
             why = getattr(error, "strerror", None) or "not a JSON list of objects, or cut off"
             again = "unpack the dataset's metadata archive again"
-            raise CheckError("nuScenes table cannot be read", where=path, why=why, next_step=again) from error
+            what = f"nuScenes table {name}.json cannot be read"
+            raise CheckError(what, where=path, why=why, next_step=again) from error
 
     def scene_names(self) -> set[str]:
         """Names of all scenes."""

@@ -32,7 +32,7 @@ class OmnidataSource:
         self.reasons: dict[str, SkipReason] = {RGB: "missing_image", self.depth: "missing_depth"}
         self.reasons[INFO] = "missing_intrinsics"
         for domain in self.reasons:
-            require(root / domain / card.name, card.name)
+            require(root / domain / card.name, card.name, root)
         self.present = {domain: scene_folders(root / domain / card.name) for domain in (*self.reasons, MASK)}
         self.lists = read_lists(root / csv, card, entry) if csv else official_names(card.name)
 

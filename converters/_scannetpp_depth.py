@@ -9,7 +9,7 @@ from depthvlm_bench.converters._scannetpp_bin import DepthBin
 from depthvlm_bench.errors import FrameError
 from depthvlm_bench.frames import Picture, UInt16Array
 
-MAX_ASPECT_DIFFERENCE, MAX_MASKED_SHARE = 0.005, 0.6
+MAX_MASKED_SHARE = 0.6
 
 
 class DepthReader:
@@ -53,10 +53,3 @@ class DepthReader:
         if self._packed is not None:
             self._packed.close()
             self._packed = None
-
-
-def check_aspect(shape: tuple[int, ...], picture: Picture, path: str) -> None:
-    """FrameError `size_mismatch` where a depth grid (h, w) cannot cover the picture edge to edge."""
-    (height, width), (picture_width, picture_height) = shape, picture.size
-    if abs(width * picture_height / (height * picture_width) - 1) > MAX_ASPECT_DIFFERENCE:
-        raise FrameError("size_mismatch", f"{path} is {width}x{height}, picture {picture.size}")

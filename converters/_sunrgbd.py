@@ -37,7 +37,7 @@ class SceneFolders(ABC):
         self.depth, self.decoding = options.depth, options.decoding
         refs = self.refs(Split("eval", "test"))
         if refs and not any(map(self.is_there, refs)):
-            require(root / PICTURES / source_of(refs[0]), self.card.name)
+            require(root / PICTURES / source_of(refs[0]), self.card.name, root)
 
     @abstractmethod
     def ref(self, split: Split, key: str, rank: int) -> FrameRef | None:

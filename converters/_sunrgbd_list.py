@@ -46,7 +46,7 @@ def split_keys(root: Path, dataset: str) -> tuple[str, dict[str, list[str]]]:
         CheckError: it cannot be read, or lists a scene twice.
     """
     file = next((name for name in LISTS if (root / name).is_file()), LISTS[0])
-    require(root / file, dataset)
+    require(root / file, dataset, root)
     try:
         # Its third variable, trainvalsplit, cuts alltrain once more and is no split of its own.
         variables = loadmat(root / file, variable_names=["alltrain", "alltest"])

@@ -13,7 +13,7 @@ from depthvlm_bench.converters._av2_paper import homogeneous_raster
 from depthvlm_bench.converters._av2_tables import read_sweep
 from depthvlm_bench.converters._files import RawTree
 from depthvlm_bench.converters._lidar import SweepCache, points_in_picture
-from depthvlm_bench.errors import FrameError, SkipReason, UsageError
+from depthvlm_bench.errors import FrameError, UsageError
 from depthvlm_bench.frames import Converter, Frame, FrameRef, LayoutItem, Skip, Split
 from depthvlm_bench.geometry.rigid import transform_points
 
@@ -64,21 +64,23 @@ class Argoverse2Source:
         official = set(self.scenes(split.source))
         on_disk = {path.parent.name for path in (self.tree.root / split.source).glob("*/sensors")}
         for log in sorted(official | on_disk):
-            if log in official and (log in on_disk or split.role == "eval"):
+            name = f"{CARD.name}/{split.role}/{log}/-/-"
+            if log not in official:
+                yield Skip(name, "not_in_split", f"{split.source}/{log} is not in the official list")
+            elif log in on_disk or split.role == "eval":
                 yield from self.frames(split, log)
-            else:
-                reason: SkipReason = "missing_scene" if log in official else "not_in_split"
-                detail = f"{split.source}/{log}" + (" is not in the official list" * (log not in official))
-                yield Skip(f"{CARD.name}/{split.role}/{log}/-/-", reason, detail)
+            else:  # a whole log: no frame was lost
+                yield Skip(name, "missing_scene", f"{split.source}/{log}", log)
 
     def frames(self, split: Split, log: str) -> Iterator[FrameRef | Skip]:
-        """One log's pictures with their sweeps; a camera without folder keeps its share of the budget."""
-        folder = Av2Log(self.tree, f"{split.source}/{log}")
+        """One log's pictures with their sweeps; a camera without pictures keeps its share of the budget."""
+        folder, every = Av2Log(self.tree, f"{split.source}/{log}"), self.options.every
         for camera in CARD.cameras:
-            group, pictures = f"{log}/{camera}", f"{folder.folder}/sensors/cameras/{camera}"
-            if not (self.tree.root / pictures).is_dir():
-                yield Skip(f"{CARD.name}/{split.role}/{group}/-", "missing_scene", pictures, group)
-            for time_ns in folder.pictures_ns(camera)[:: self.options.every if split.role == "train" else 1]:
+            group, times_ns = f"{log}/{camera}", folder.pictures_ns(camera)
+            if not times_ns:
+                detail = f"no picture in {folder.folder}/sensors/cameras/{camera}"
+                yield Skip(f"{CARD.name}/{split.role}/{group}/-", "missing_scene", detail, group)
+            for time_ns in times_ns[:: every if split.role == "train" else 1]:
                 locator = {"log": folder.folder, "sweep_ns": folder.nearest_sweep_ns(time_ns)}
                 yield FrameRef(CARD.name, split, log, camera, str(time_ns), time_ns, group, locator)
 
@@ -87,9 +89,8 @@ class Argoverse2Source:
         folder, sweep_ns, image_ns = ref.locator["log"], ref.locator["sweep_ns"], int(ref.frame)
         if sweep_ns is None:
             raise FrameError("missing_depth", f"{folder}/sensors/lidar has no sweep")
-        if abs(image_ns - sweep_ns) > MAX_PAIR_GAP_NS:
-            apart_ms = (image_ns - sweep_ns) / 1e6
-            raise FrameError("time_gap", f"picture and nearest sweep are {apart_ms:.1f} ms apart")
+        if abs(gap_ns := image_ns - sweep_ns) > MAX_PAIR_GAP_NS:
+            raise FrameError("time_gap", f"picture and nearest sweep are {gap_ns / 1e6:.1f} ms apart")
         self.log = self.log if self.log.folder == folder else Av2Log(self.tree, folder)
         picture = self.tree.picture(f"{folder}/sensors/cameras/{ref.camera}/{ref.frame}.jpg")
         camera = self.log.camera(ref.camera)
@@ -108,9 +109,8 @@ class Argoverse2Source:
 
     def layout(self) -> Iterator[LayoutItem]:
         """Tables and sensor files of the logs."""
-        patterns = ["city_SE3_egovehicle.feather", "calibration/*.feather", "sensors/lidar/*.feather"]
-        patterns += [f"sensors/cameras/{camera}/*.jpg" for camera in CARD.cameras]
-        for pattern in patterns:
+        files = ["city_SE3_egovehicle.feather", "calibration/*.feather", "sensors/lidar/*.feather"]
+        for pattern in (*files, *(f"sensors/cameras/{camera}/*.jpg" for camera in CARD.cameras)):
             yield LayoutItem(f"*/*/{pattern}", self.tree.count(f"*/*/{pattern}"))
 
     def close(self) -> None:

@@ -10,12 +10,11 @@ from typing import Any
 import numpy as np
 
 from depthvlm_bench.cards import builtin_card
-from depthvlm_bench.converters._files import RawTree, png_grid
+from depthvlm_bench.converters._files import RawTree, check_aspect, metres_grid, png_grid
 from depthvlm_bench.converters._roots import require
 from depthvlm_bench.errors import CheckError, FrameError
 from depthvlm_bench.frames import Converter, DepthGrid, Frame, FrameRef, LayoutItem, NoOptions, Skip, Split
 from depthvlm_bench.geometry.camera import PinholeCamera
-from depthvlm_bench.geometry.grids import PixelAffine
 
 CARD = builtin_card("folder")
 PICTURES = (".jpg", ".jpeg", ".png")
@@ -25,8 +24,7 @@ class FolderSource:
     """A folder that holds rgb/, depth/ and cameras.json, or eval/ and train/ that each do."""
 
     def __init__(self, root: Path, _options: NoOptions) -> None:
-        split = {name: name for name in ("eval", "train") if (root / name / "rgb").is_dir()}
-        self.folders = split or {"eval": "."}
+        self.folders = {n: n for n in ("eval", "train") if (root / n / "rgb").is_dir()} or {"eval": "."}
         self.root, self.tree = root, RawTree(root)
         for folder, needed in product(self.folders.values(), ("rgb", "depth", "cameras.json")):
             require(root / folder / needed, CARD.name)
@@ -61,6 +59,7 @@ class FolderSource:
         picture, known = self.tree.picture(f"{folder}/rgb/{name}{suffix}"), self.cameras[folder]
         camera, assumed = pinhole(known, name, picture.size)
         depth = self.depth(f"{folder}/depth/{name}", known["depth_scale"], picture.size)
+        check_aspect(depth.values.shape, picture, f"{folder}/depth/{name}")
         return Frame(ref, picture, camera, depth, assumed)
 
     def depth(self, stem: str, depth_scale: float, size: tuple[int, int]) -> DepthGrid:
@@ -70,10 +69,9 @@ class FolderSource:
             return png_grid(encoded, values, values == 0, depth_scale, size)
         try:
             stored = io.BytesIO(self.tree.read(f"{stem}.npy", "missing_depth"))
-            height, width = (depth_m := np.load(stored, allow_pickle=False)).shape
-        except (ValueError, EOFError) as error:
+            return metres_grid(np.load(stored, allow_pickle=False), depth_scale, size, CARD.valid_max_m)
+        except (ValueError, LookupError, TypeError, EOFError) as error:
             raise FrameError("unreadable", f"{stem}.npy: {error}") from error
-        return DepthGrid.from_metres(depth_m, depth_scale, PixelAffine.resize((width, height), size))
 
     def layout(self) -> Iterator[LayoutItem]:
         """Pictures, depth and cameras of each split."""
@@ -96,11 +94,11 @@ def read_cameras(folder: Path) -> dict[str, Any]:
         known: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         if not (float(known["depth_scale"]) > 0 and isinstance(known.get("cameras", {}), dict)):
             raise ValueError("depth_scale is not positive, or cameras is no table of names")
+        if unknown := ", ".join(sorted(known.keys() - {"depth_scale", "default", "cameras"})):
+            raise ValueError(f"it may hold depth_scale, default and cameras, not {unknown}")
     except (ValueError, LookupError, TypeError) as error:
         why = f"it lacks {error}" if isinstance(error, LookupError) else str(error)
-        raise CheckError(
-            "not a file of cameras", where=path, why=why, next_step="docs/datasets.md"
-        ) from error
+        raise CheckError("no file of cameras", where=path, why=why, next_step="docs/datasets.md") from error
     return known
 
 
@@ -111,6 +109,8 @@ def pinhole(known: dict[str, Any], name: str, size: tuple[int, int]) -> tuple[Pi
         raise FrameError("missing_intrinsics", f"cameras.json has neither {name!r} nor a default")
     try:
         given = {"fy": entry["fx"], "cx": (size[0] - 1) / 2, "cy": (size[1] - 1) / 2} | entry
+        if unknown := ", ".join(sorted(entry.keys() - {"fx", "fy", "cx", "cy"})):
+            raise ValueError(f"fx, fy, cx and cy are known, not {unknown}")
         camera = PinholeCamera(*size, *(float(given[key]) for key in ("fx", "fy", "cx", "cy")))
     except (ValueError, LookupError, TypeError) as error:
         raise FrameError("bad_intrinsics", f"cameras.json, {name!r}: {error}") from error

@@ -14,6 +14,8 @@ from depthvlm_bench.converters._matterport_houses import (
     DEPTH,
     PARAMETERS,
     house_folders,
+    lacking,
+    require_whole,
     split_lists,
 )
 from depthvlm_bench.errors import FrameError
@@ -39,6 +41,7 @@ class Matterport3dSource:
         self.tree, self.options = RawTree(root), options
         self.houses = house_folders(root, CARD.name)
         self.lists = split_lists(self.tree, CARD)
+        require_whole(self.tree, self.houses, self.lists, CARD.name)
 
     def source_splits(self) -> list[str]:
         """Splits of which a whole house is on disk."""
@@ -50,11 +53,7 @@ class Matterport3dSource:
 
     def lacking(self, house: str) -> list[str]:
         """What a house needs and has not."""
-        folder = self.houses.get(house)
-        if folder is None:
-            return [f"{house}/"]
-        needed = (f"{folder}/{COLOR}", f"{folder}/{DEPTH}", f"{folder}/{PARAMETERS}/{house}.conf")
-        return [path for path in needed if not self.tree.path(path).exists()]
+        return lacking(self.tree, self.houses, house)
 
     def index(self, split: Split) -> Iterator[FrameRef | Skip]:
         """Scans house by house; a house that is in no list, or lacks a whole folder, is named once."""

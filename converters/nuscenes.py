@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -45,11 +46,13 @@ class NuScenesSource:
 
     def __init__(self, root: Path, options: Options) -> None:
         self.tables = {v: Tables(root / v) for v in VERSIONS if (root / v / "scene.json").is_file()}
-        version = next(iter(self.tables), "v1.0-trainval")
         if not self.tables:
             refuse(root, CARD.name, FOREIGN)
+        below = (path.name for levels in ("*", "*/*") for path in sorted(root.glob(f"{levels}/v1.0-*")))
+        near = chain(self.tables, [root.absolute().name], below)
+        version = next((name for name in near if name in VERSIONS), "v1.0-trainval")
         for needed in (version, f"{version}/scene.json", "samples"):
-            require(root / needed, CARD.name)
+            require(root / needed, CARD.name, root)
         self.tree, self.options = RawTree(root), options
         self.sweep = SweepCache(partial(read_sweep, self.tree))
 

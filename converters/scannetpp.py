@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from depthvlm_bench.cards import builtin_card
-from depthvlm_bench.converters._files import RawTree, png_grid
+from depthvlm_bench.converters._files import RawTree, check_aspect, png_grid
 from depthvlm_bench.converters._roots import refuse, require
-from depthvlm_bench.converters._scannetpp_depth import DepthReader, check_aspect
+from depthvlm_bench.converters._scannetpp_depth import DepthReader
 from depthvlm_bench.converters._scannetpp_intrinsics import INTRINSICS, pinhole, read_intrinsics
 from depthvlm_bench.errors import CheckError, UsageError
 from depthvlm_bench.frames import Converter, Frame, FrameRef, LayoutItem, Skip, Split
@@ -75,10 +75,14 @@ class ScanNetPPSource:
                 continue
             intrinsics, fault = read_intrinsics(self.tree, folder)
             stems = set(intrinsics) | {path.stem for path in (self.root / folder / "rgb").glob("frame_*.jpg")}
-            for stem, match in ((stem, FRAME.fullmatch(stem)) for stem in sorted(stems)):
-                if match and int(match[1]) % self.options.every == 0:
+            matches = [match for stem in sorted(stems) if (match := FRAME.fullmatch(stem))]
+            if not matches:
+                detail = f"{folder}: no frame in rgb/ or {INTRINSICS}"
+                yield Skip(f"{CARD.name}/{split.role}/{scene}/-/-", "missing_scene", detail, scene)
+            for stem, index in ((match[0], int(match[1])) for match in matches):
+                if index % self.options.every == 0:
                     locator = {"folder": folder, "K": intrinsics.get(stem), "fault": fault}
-                    yield FrameRef(CARD.name, split, scene, "", stem, int(match[1]), scene, locator)
+                    yield FrameRef(CARD.name, split, scene, "", stem, index, scene, locator)
 
     def read(self, ref: FrameRef) -> Frame:
         """Picture, intrinsics of this very frame, and the LiDAR depth on its own grid."""

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from depthvlm_bench.cards import builtin_card
+from depthvlm_bench.converters import _waymo_segments as segments
 from depthvlm_bench.converters._files import RawTree
-from depthvlm_bench.converters._roots import refuse, require
 from depthvlm_bench.converters._waymo_cameras import camera_model, read_shot
 from depthvlm_bench.converters._waymo_depth import paper_depth, pinhole_depth, seen_points
 from depthvlm_bench.converters._waymo_sweeps import SweepReader
@@ -16,7 +16,6 @@ from depthvlm_bench.frames import Converter, DepthKind, Frame, FrameRef, LayoutI
 
 CARD = builtin_card("waymo")
 SPLITS = tuple(split for splits in CARD.splits.values() for split in splits)
-TFRECORDS = ("*.tfrecord", "*/*.tfrecord", "*/*/*.tfrecord")
 
 
 @dataclass(frozen=True)
@@ -45,10 +44,7 @@ class WaymoSource:
     """A folder that holds training/, validation/ or testing/, each with a folder a component."""
 
     def __init__(self, root: Path, options: Options) -> None:
-        if not any((root / split / "camera_image").is_dir() for split in SPLITS):
-            refuse(root, CARD.name, dict.fromkeys(TFRECORDS, "tfrecords (Perception v1 or Motion)"))
-            near = (root.name, root.parent.name, *(p.parent.name for p in root.glob("*/*/camera_image")))
-            require(root / next((n for n in near if n in SPLITS), SPLITS[0]) / "camera_image", CARD.name)
+        segments.require_pictures(root, CARD)
         self.tree, self.options = RawTree(root), options
         self.sweep = SweepReader(options.lasers, options.returns)
         self._segment: Segment | None = None
@@ -58,13 +54,17 @@ class WaymoSource:
         return [split for split in SPLITS if self.tree.count(f"{split}/camera_image/*.parquet")]
 
     def scenes(self, source_split: str) -> list[str]:
-        """Segments of which any table is there."""
-        found = (self.tree.root / source_split).glob("*/*.parquet")
-        return sorted({p.stem for p in found if p.parent.name in COMPONENTS and not p.name.startswith(".")})
+        """Segments on disk, and of an evaluation split all official ones."""
+        return sorted(segments.on_disk(self.tree, source_split) | segments.official(CARD.name, source_split))
 
     def index(self, split: Split) -> Iterator[FrameRef | Skip]:
-        """One frame a row of camera_image, from its key columns."""
+        """One frame a row of camera_image, from its key columns; absent segments keep their share."""
+        official = segments.official(CARD.name, split.source)
         for scene in self.scenes(split.source):
+            if official and scene not in official:
+                why = f"{split.source}/*/{scene}.parquet is not in the official list"
+                yield Skip(f"{CARD.name}/{split.role}/{scene}/-/-", "not_in_split", why)
+                continue
             segment = Segment(self.tree, split.source, scene)
             groups = {camera: f"{scene}/{camera}" for camera in CARD.cameras}
             try:
@@ -114,4 +114,4 @@ class WaymoSource:
         self._segment = None
 
 
-CONVERTER = Converter(CARD, WaymoSource, Options, compat=Options(paper=True))
+CONVERTER = Converter(CARD, WaymoSource, Options, version=2, compat=Options(paper=True))

@@ -82,7 +82,10 @@ def _options(options_type: type) -> str:
 
 
 def _as_typed(value: object) -> str:
-    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    """A default as -o takes it: true and false, none, lists with commas."""
+    if isinstance(value, tuple):
+        return ",".join(map(_as_typed, value))
+    return str(value).lower() if value is None or isinstance(value, bool) else str(value)
 
 
 def _evaluation(card: "DatasetCard", images: str = "", points: str = "") -> str:

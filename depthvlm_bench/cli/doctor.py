@@ -1,10 +1,13 @@
 """dvbench doctor: is a raw tree right, before hours are spent on it."""
 
+import shlex
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
 
 from depthvlm_bench.cli.common import (
     ScreenProgress,
@@ -60,12 +63,13 @@ def command(
     if as_json:
         print_json(asdict(diagnosis) | {"status": diagnosis.status})
     else:
-        print_diagnosis(diagnosis)
+        typed = click.get_current_context().get_parameter_source("workspace") == ParameterSource.COMMANDLINE
+        print_diagnosis(diagnosis, pairs, workspace if typed else None)
     return ExitCode.CHECK_FAILED if diagnosis.status == "fail" else ExitCode.OK
 
 
-def print_diagnosis(diagnosis: "Diagnosis") -> None:
-    """The checks as a table, and the verdict."""
+def print_diagnosis(diagnosis: "Diagnosis", pairs: Sequence[str], workspace: Path | None) -> None:
+    """The checks as a table, and the verdict with the command that converts, as it was asked for here."""
     from rich.table import Table
     from rich.text import Text
 
@@ -76,11 +80,20 @@ def print_diagnosis(diagnosis: "Diagnosis") -> None:
         status = Text(check.status, STYLES[check.status])
         table.add_row(status, *map(Text, (check.name, check.found, check.advice)))
     console().print(table)
-    role = "" if "eval" in diagnosis.roles else " --split train"
-    convert = f"dvbench convert {diagnosis.dataset} --root {diagnosis.root}{role}"
+    convert = _convert_command(diagnosis, pairs, workspace)
     verdict = {
         "ok": f"ready: {convert}",
         "warn": f"can be converted, but see the warnings first: {convert}",
         "fail": f"not ready; dvbench datasets {diagnosis.dataset} shows the expected tree",
     }
     click.echo(verdict[diagnosis.status])
+
+
+def _convert_command(diagnosis: "Diagnosis", pairs: Sequence[str], workspace: Path | None) -> str:
+    """Converts the first role that the tree has a split for; ready to be pasted into a shell."""
+    passed = {check.name for check in diagnosis.checks if check.status == "ok"}
+    role = next((role for role in diagnosis.roles if f"split for {role}" in passed), diagnosis.roles[0])
+    words = ["dvbench", "convert", diagnosis.dataset, "--root", str(diagnosis.root)]
+    words += [] if role == "eval" else ["--split", role]
+    words += [word for pair in pairs for word in ("-o", pair)]
+    return shlex.join(words + ([] if workspace is None else ["--workspace", str(workspace)]))

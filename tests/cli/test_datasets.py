@@ -1,10 +1,13 @@
 import json
+import re
+from dataclasses import fields
 from importlib.metadata import EntryPoint
 
 import pytest
 
 from depthvlm_bench import registry
 from depthvlm_bench.cli.main import main
+from depthvlm_bench.config import parse_options
 
 
 @pytest.fixture
@@ -63,3 +66,14 @@ def test_a_reader_s_options_are_shown_as_they_are_typed(dvbench):
     assert "-o every=60" in out
     assert "every: take frames whose video index" in out
     assert "options\n           none" in dvbench("datasets", "folder").out
+
+
+@pytest.mark.parametrize("name", sorted(registry.names(registry.CONVERTERS)))
+def test_the_defaults_that_are_shown_are_those_that_they_are_read_as(datasets, name):
+    _, out, _ = datasets(name)
+    shown = out[out.index("\noptions\n") : out.index("\ntree\n")]
+    pairs = re.findall(r"-o (\S+)", shown.splitlines()[2])
+    assert not {"True", "False", "None"} & {pair.partition("=")[2] for pair in pairs}
+    options_type = registry.load_converter(name).options_type
+    assert len(pairs) == len(fields(options_type))
+    assert parse_options(options_type, pairs, "test") == options_type()

@@ -1,4 +1,5 @@
 import json
+import shlex
 
 import pytest
 from raw_ibims1 import real_ibims1_tree, write_ibims1_tree
@@ -29,6 +30,30 @@ def test_a_tree_that_can_be_converted_exits_0_and_says_how(doctor, tmp_path):
     assert any(line.startswith("warn") and "test: frames" in line for line in lines)
     assert f"dvbench convert ibims1 --root {root}" in lines[-1]
     assert not (tmp_path / "home").exists()
+
+
+def test_the_command_that_it_names_can_be_pasted(doctor, tmp_path, monkeypatch):
+    """It has the options, and quotes what a shell would take apart."""
+    truth = write_ibims1_tree(tmp_path / "raw trees")
+    _, out, _ = doctor("ibims1", "--root", truth.root, "--workspace", tmp_path / "work here")
+    command = out.splitlines()[-1].partition(": ")[2]
+    words = ["dvbench", "convert", "ibims1", "--root", str(truth.root)]
+    assert shlex.split(command) == [*words, "--workspace", str(tmp_path / "work here")]
+
+
+def test_the_command_that_it_names_keeps_the_options(doctor, tmp_path):
+    root = tmp_path / "raw"
+    write_scannetpp_tree(root)
+    _, out, _ = doctor("scannetpp", "--root", root, "-o", "every=120", "-o", "masks=false")
+    assert out.splitlines()[-1].endswith(f"convert scannetpp --root {root} -o every=120 -o masks=false")
+
+
+def test_a_tree_of_training_data_alone_names_the_training_split(doctor, tmp_path):
+    root = tmp_path / "raw"
+    write_scannetpp_tree(root)
+    (root / "splits" / "nvs_sem_val.txt").unlink()
+    _, out, _ = doctor("scannetpp", "--root", root)
+    assert out.splitlines()[-1].endswith(f"dvbench convert scannetpp --root {root} --split train")
 
 
 def test_a_tree_that_cannot_be_converted_exits_1_and_names_what_fails(doctor, tmp_path):

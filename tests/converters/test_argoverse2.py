@@ -120,6 +120,19 @@ def test_training_counts_a_log_that_is_not_on_disk_once(source):
     assert len(skips(source, TRAIN)) == 699 + 6  # and six cameras of the log that is
 
 
+def test_training_on_some_of_the_logs_loses_no_frame(truth, tmp_path, convert_split):
+    summary = convert_split("argoverse2", truth.root, tmp_path, role="train", max_skip_share=0.0)
+    assert summary.images == 3
+    assert summary.skips == {"missing_scene": 699 + 6}
+
+
+def test_a_camera_folder_without_a_picture_keeps_its_share(tree):
+    (picture,) = (tree.root / "val" / VAL_LOG / "sensors/cameras" / RING[3]).iterdir()
+    picture.unlink()
+    missing = {skip.group: skip.detail for skip in skips(open_tree(tree.root))}
+    assert missing[f"{VAL_LOG}/{RING[3]}"] == f"no picture in val/{VAL_LOG}/sensors/cameras/{RING[3]}"
+
+
 def test_logs_of_another_split_or_of_none_are_counted_and_not_taken(source):
     strange = [skip for skip in skips(source) if skip.reason == "not_in_split"]
     assert {skip.id.split("/")[2] for skip in strange} == {UNLISTED, TRAIN_LOG}

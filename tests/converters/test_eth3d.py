@@ -199,6 +199,17 @@ def test_a_tree_without_an_archive_names_the_archive(tree, kind):
     ) in text
 
 
+def test_an_archives_folder_that_may_not_be_read_is_no_archive_that_is_missing(tmp_path, close):
+    root = write_eth3d_tree(tmp_path).root
+    for depth in root.glob("*/ground_truth_depth"):
+        shutil.rmtree(depth)
+        depth.mkdir()
+        close(depth)
+    with pytest.raises(DataMissingError, match="no right to read a folder of this eth3d tree") as caught:
+        open_tree(root)
+    assert caught.value.where.endswith("ground_truth_depth")
+
+
 def test_a_scenes_own_folder_as_root_is_told_to_go_up(tree):
     with pytest.raises(DataMissingError) as caught:
         open_tree(tree.root / SCENE)

@@ -9,6 +9,7 @@ from raw_folder import (
     HEIGHT,
     OTHER,
     WIDTH,
+    depth_png,
     encoded,
     npy,
     picture,
@@ -109,6 +110,13 @@ def edit(tree, **changes):
         (lambda t: edit(t, default={"fx": "sixty"}), "bad_intrinsics"),
         (lambda t: edit(t, default=[600]), "bad_intrinsics"),
         (lambda t: edit(t, default={"fx": 0.9375}), "bad_intrinsics"),
+        (lambda t: edit(t, default=CAMERA | {"Cx": 3.0}), "bad_intrinsics"),
+        (
+            lambda t: put(t / "depth/kitchen/a.png", depth_png(np.ones((WIDTH, HEIGHT)), 1000)),
+            "size_mismatch",
+        ),
+        (lambda t: put(t / "depth/kitchen/a.npy", npy(np.ones((WIDTH, HEIGHT)))), "size_mismatch"),
+        (lambda t: put(t / "depth/kitchen/a.npy", npy(np.full((HEIGHT, WIDTH), 65.6))), "unreadable"),
     ],
 )
 def test_a_frame_that_cannot_be_used_says_why_and_no_other_suffers(tree, damage, reason):
@@ -120,7 +128,26 @@ def test_a_frame_that_cannot_be_used_says_why_and_no_other_suffers(tree, damage,
     assert frame(tree, "kitchen/-/b").depth.values.any()
 
 
-@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"depth_scale": 0}', '{"depth_scale": 1, "cameras": 3}'])
+def test_metres_that_the_scale_cannot_hold_say_what_to_do(tree):
+    put(tree / "depth/kitchen/b.npy", npy(np.full((HEIGHT, WIDTH), 80.0)))
+    with pytest.raises(FrameError, match=r"b\.npy: 80\.0 m .* depth_scale 1000 .* 65\.5 m.*lower"):
+        frame(tree, "kitchen/-/b")
+
+
+def test_what_the_scale_cannot_hold_is_no_fault_beyond_the_valid_range_nor_what_is_no_distance(tree):
+    metres = np.full((HEIGHT, WIDTH), 2.0)
+    metres[0, :4] = (np.inf, np.nan, -1.0, 1e6)
+    put(tree / "depth/kitchen/b.npy", npy(metres))
+    assert frame(tree, "kitchen/-/b").depth.depth_m[:5].tolist() == [0, 0, 0, 0, 2]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("{", "[]", "{}", '{"depth_scale": 0}', '{"depth_scale": 1, "cameras": 3}'),
+        '{"depth_scale": 1, "camera": {}}',
+    ],
+)
 def test_a_file_that_is_no_file_of_cameras_is_named(tree, text):
     (tree / "cameras.json").write_text(text)
     with pytest.raises(CheckError, match=r"cameras\.json"):

@@ -470,6 +470,24 @@ def test_a_root_above_or_beside_is_named(tmp_path):
         open_tree(tmp_path / "a")
 
 
+@pytest.mark.parametrize(
+    ("removed", "named"),
+    [
+        ("undistorted_camera_parameters/*.conf", f"undistorted_camera_parameters/{OTHER_TRAIN}.conf"),
+        ("undistorted_depth_images", "undistorted_depth_images"),
+    ],
+)
+def test_houses_that_all_lack_a_kind_of_file_say_which(tmp_path, removed, named):
+    """One of the kinds of archive was not downloaded, or not unpacked."""
+    tree = write_matterport3d_tree(tmp_path, faulty=False)
+    for path in [*tree.root.glob(f"*/{removed}")]:
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    with pytest.raises(DataMissingError, match=r"no house of this matterport3d tree is whole") as caught:
+        open_tree(tmp_path)
+    assert f"the first lacks {OTHER_TRAIN}/{named}" in str(caught.value)
+    assert "unpack" in caught.value.next_step
+
+
 def test_an_empty_download_says_what_is_looked_for(tmp_path):
     (tmp_path / "v1" / "scans" / TRAIN).mkdir(parents=True)
     with pytest.raises(DataMissingError, match=r"no HOUSE/undistorted_color_images/ in this matterport3d"):

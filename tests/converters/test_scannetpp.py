@@ -104,6 +104,19 @@ def test_a_listed_scene_that_is_not_on_disk_is_counted(source):
     assert skips == [Skip(f"scannetpp/eval/{VAL_ABSENT}/-/-", "missing_scene", absent, VAL_ABSENT)]
 
 
+def test_a_scene_without_any_frame_is_named_and_keeps_its_share(tmp_path):
+    tree = write_scannetpp_tree(tmp_path)
+    folder = tree.root / "data" / VAL / "iphone"
+    shutil.rmtree(folder / "rgb")
+    shutil.rmtree(folder / "depth")
+    (folder / "pose_intrinsic_imu.json").unlink()
+    (folder / "rgb.mkv").write_bytes(b"as it is downloaded")
+    skips = {skip.id: skip for skip in open_tree(tmp_path).index(EVAL) if isinstance(skip, Skip)}
+    lost = skips[f"scannetpp/eval/{VAL}/-/-"]
+    assert (lost.reason, lost.group) == ("missing_scene", VAL)
+    assert lost.detail == f"data/{VAL}/iphone: no frame in rgb/ or pose_intrinsic_imu.json"
+
+
 def test_a_scene_of_no_list_or_another_list_is_not_indexed(source):
     eval_scenes = {item.scene for item in source.index(EVAL) if isinstance(item, FrameRef)}
     train_scenes = {item.scene for item in source.index(TRAINING) if isinstance(item, FrameRef)}

@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -21,11 +22,12 @@ from raw_waymo import (
     IMAGE_AFTER_US,
     INTRINSICS,
     NO_LIDAR_SCENE,
-    NO_PICTURES_SCENE,
+    REAL_SCENE,
     REAR,
     TOP,
     TOP_SHAPE,
     TRAIN_SCENE,
+    UNLISTED_SCENE,
     Drive,
     SegmentWriter,
     WaymoTruth,
@@ -33,6 +35,7 @@ from raw_waymo import (
     lens,
     measure,
     mount_matrix,
+    official_segments,
     real_waymo_tree,
     write_waymo_tree,
 )
@@ -51,6 +54,7 @@ from depthvlm_bench.geometry.rigid import invert_transform, transform_points
 from depthvlm_bench.progress import Silent
 from depthvlm_bench.records.reader import RecordSet
 from depthvlm_bench.registry import load_converter
+from depthvlm_bench.sampling.pick import allocate
 
 CONVERTER = load_converter("waymo")
 Options = CONVERTER.options_type
@@ -151,16 +155,40 @@ def test_names_groups_and_order_of_the_frames(source):
 
 def test_splits_and_scenes_are_the_folders(source):
     assert source.source_splits() == ["testing", "training"]
-    assert source.scenes("testing") == sorted([DRIVE_SCENE, FAULTY_SCENE, NO_LIDAR_SCENE, NO_PICTURES_SCENE])
     assert source.scenes("training") == [TRAIN_SCENE]
-    assert source.scenes("validation") == []
+    assert source.scenes("testing") == sorted([*official_segments("testing"), UNLISTED_SCENE])
+    assert source.scenes("validation") == official_segments("validation")
 
 
-def test_a_segment_without_pictures_keeps_its_share_of_the_budget(source):
-    skips = [item for item in source.index(EVAL) if isinstance(item, Skip)]
-    assert {skip.group for skip in skips} == {f"{NO_PICTURES_SCENE}/{camera}" for camera in CAMERAS}
+def test_a_segment_without_pictures_or_not_on_disk_keeps_its_share_of_the_budget(source):
+    away = set(official_segments("testing")) - {DRIVE_SCENE, FAULTY_SCENE, NO_LIDAR_SCENE}
+    skips = [item for item in source.index(EVAL) if isinstance(item, Skip) and item.group]
+    assert len(away) == 147
+    assert {skip.group for skip in skips} == {f"{scene}/{camera}" for scene in away for camera in CAMERAS}
     assert {skip.reason for skip in skips} == {"missing_scene"}
-    assert {skip.detail for skip in skips} == {f"testing/camera_image/{NO_PICTURES_SCENE}.parquet"}
+    assert {skip.detail for skip in skips} == {f"testing/camera_image/{scene}.parquet" for scene in away}
+
+
+def test_a_segment_of_another_split_is_counted_and_not_taken(source):
+    (strange,) = [item for item in source.index(EVAL) if isinstance(item, Skip) and not item.group]
+    assert (strange.id, strange.reason) == (f"waymo/eval/{UNLISTED_SCENE}/-/-", "not_in_split")
+    assert "is not in the official list" in strange.detail
+
+
+def test_training_takes_what_its_folder_holds(source):
+    assert not [item for item in source.index(TRAIN) if isinstance(item, Skip)]
+
+
+def test_a_strict_set_of_few_segments_is_a_subset_of_the_whole(truth, tmp_path, convert_split):
+    """750 groups share 1,000 images, and those on disk give no more than their share."""
+    groups = {f"{scene}/{camera}": 199 for scene in official_segments("testing") for camera in CAMERAS}
+    share = allocate(groups, 1000, "waymo")
+    summary = convert_split("waymo", truth.root, tmp_path)
+    taken = Counter(f"{row['scene']}/{row['camera']}" for row in RecordSet(summary.folder, "eval").rows())
+    assert summary.subset
+    assert summary.images + summary.dropped == 1000
+    assert {group: count for group, count in taken.items() if count > share[group]} == {}
+    assert 1 in {share[group] for group in taken}
 
 
 def test_the_index_opens_no_picture(tree, monkeypatch):
@@ -417,7 +445,7 @@ def test_a_camera_there_is_none_of_is_named(tmp_path, camera):
     writer.frame(FIRST_US)
     writer.rows("camera_image")[0]["key.camera_name"] = camera
     writer.write()
-    skips = [item for item in open_tree(tmp_path).index(EVAL) if isinstance(item, Skip)]
+    skips = [s for s in open_tree(tmp_path).index(EVAL) if isinstance(s, Skip) and DRIVE_SCENE in s.id]
     assert [skip.reason for skip in skips] == ["unreadable"] * 5
     assert f"camera_image/{DRIVE_SCENE}.parquet: no key" in skips[0].detail
 
@@ -668,9 +696,9 @@ def test_of_two_calibrations_of_one_camera_none_is_taken(tmp_path):
 
 def test_layout_counts_the_tables_of_the_splits_that_are_there(source):
     found = {item.pattern: item.found for item in source.layout()}
-    assert found["testing/camera_image/*.parquet"] == 3
-    assert found["testing/lidar/*.parquet"] == 3
-    assert found["testing/vehicle_pose/*.parquet"] == 4
+    assert found["testing/camera_image/*.parquet"] == 4
+    assert found["testing/lidar/*.parquet"] == 4
+    assert found["testing/vehicle_pose/*.parquet"] == 5
     assert found["training/lidar_pose/*.parquet"] == 1
     assert len(found) == 14
 
@@ -782,7 +810,7 @@ def test_the_tree_converts_under_both_samplings(truth, tmp_path, convert_split, 
     summary = convert_split("waymo", truth.root, tmp_path, sampling=sampling)
     rows = list(RecordSet(summary.folder, "eval").rows())
     assert {row["scene"] for row in rows} >= {DRIVE_SCENE}
-    assert len(rows) >= 6
+    assert len(rows) >= 3
     kinds = {row["depth_kind"] for row in rows}
     models = {row["lens"]["model"] for row in rows}
     assert kinds == {"z" if sampling == "strict" else "ray"}
@@ -833,7 +861,7 @@ def test_the_samples_depths_are_the_published_ones(sample):
 
 
 def test_the_samples_top_laser_has_its_returns(sample):
-    path = real_waymo_tree() / "training" / "lidar" / f"{DRIVE_SCENE}.parquet"
+    path = real_waymo_tree() / "training" / "lidar" / f"{REAL_SCENE}.parquet"
     rows = pq.read_table(path).to_pylist()
     (top,) = [row for row in rows if row["key.laser_name"] == TOP]
     ranges = np.array(top["[LiDARComponent].range_image_return1.values"]).reshape(-1, 4)[:, 0]

@@ -23,6 +23,10 @@ OFFICIAL = {
     ("argoverse2", "train"): (700, "e080a349d9ff6932"),
     ("argoverse2", "val"): (150, "36d7b8d53c5ecbb9"),
     ("argoverse2", "test"): (150, "0fdd1a8aba27263d"),
+    # PJLab-ADG/DetZero, data/waymo/ImageSets/{test,val}.txt, without what v1 puts before and after the names;
+    # open-mmlab/OpenPCDet has the same val.txt
+    ("waymo", "testing"): (150, "f6d458a5650a12c0"),
+    ("waymo", "validation"): (202, "7484a97e1b3d4467"),
     # StanfordVL/taskonomy, data/assets/splits_taskonomy.zip, train_val_test_fullplus.csv
     ("taskonomy", "train"): (383, "fcc7b0e2f6f4a2b1"),
     ("taskonomy", "val"): (75, "db5bdda12fd38d34"),
@@ -48,6 +52,7 @@ OFFICIAL = {
 PATTERNS = {
     "argoverse2": r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}",
     "nuscenes": r"scene-\d{4}",
+    "waymo": r"\d{13,20}(_\d+_\d{3}){2}",
     "taskonomy": r"[a-z]+",
     "hm3d": r"\d{5}-[0-9A-Za-z]{11}",
     "matterport3d": r"[0-9A-Za-z]{11}",
