@@ -55,6 +55,7 @@ DESCRIPTIVE = frozenset(
         "tree",
         "paper_constant_2m",
         "source_split_images",
+        "benchmark",
     )
 )
 
@@ -77,6 +78,8 @@ class DatasetCard:
         compat_valid_max_m: the range that the paper's scripts apply, where it is another.
         published_depth_scale: units a metre in the paper's published lists, where they are others.
         paper_constant_2m: delta1 of the constant 2.0 m in the paper's table, a fingerprint of the data.
+        benchmark: whether scores on it are ranked and enter means: not those on a copy of another set, or on
+            one's own pictures.
         size, tree: how large the download is and what it must look like on disk.
     """
 
@@ -105,6 +108,7 @@ class DatasetCard:
     compat_valid_max_m: float | None = None
     published_depth_scale: float | None = None
     paper_constant_2m: float | None = None
+    benchmark: bool = True
     source_split_images: dict[str, int] = field(default_factory=dict)
     tags: Tags = field(default_factory=Tags)
 
@@ -125,6 +129,12 @@ def official_names(dataset: str) -> dict[str, list[str]]:
     text = (files("depthvlm_bench.manifests") / "splits" / f"{dataset}.json").read_text(encoding="utf-8")
     lists: dict[str, list[str]] = json.loads(text)
     return lists
+
+
+def is_benchmark(dataset: str) -> bool:
+    """Whether scores on a dataset are ranked; those of third parties are, within their own columns."""
+    path = files("depthvlm_bench.manifests") / "datasets" / f"{dataset}.toml"
+    return builtin_card(dataset).benchmark if path.is_file() else True
 
 
 @cache

@@ -21,6 +21,7 @@ UNRANKED_KINDS = {
     "compat": "the paper's own selection",
 }
 UNBOUNDED = 10_000
+MODEL_WIDTH = 12
 Emphasis = Callable[[str, int], str]
 
 
@@ -101,6 +102,8 @@ def _column_notes(board: Leaderboard) -> Iterator[str]:
             yield f"{UNRANKED} {column.title}: {why}, unranked"
         elif column.superseded:
             yield f"{UNRANKED} {column.title}: an older version of the set, unranked"
+        elif not column.ranked:
+            yield f"{UNRANKED} {column.title}: no part of the benchmark, unranked"
 
 
 def _tie_notes(board: Leaderboard) -> Iterator[str]:
@@ -132,7 +135,11 @@ def _cell_notes(board: Leaderboard) -> Iterator[str]:
 
 @dataclass(frozen=True)
 class ScreenTable:
-    """The table for a terminal: best bold, second underlined; where it is narrow, intervals go below."""
+    """The table for a terminal: best bold, second underlined.
+
+    Where it is narrow, intervals go below their scores; where even that is too wide, the sets are shown a few
+    at a time, each time with the models.
+    """
 
     board: Leaderboard
     intervals: bool = True
@@ -141,30 +148,41 @@ class ScreenTable:
         """Draw at the width there is."""
         from rich.measure import Measurement
 
-        table = self._table(" ")
-        if (
-            self.intervals
-            and Measurement.get(console, options.update(max_width=UNBOUNDED), table).maximum
-            > options.max_width
-        ):
-            table = self._table("\n")
-        yield table
+        def fits(table: "Table") -> bool:
+            unbounded = options.update(max_width=UNBOUNDED)
+            return Measurement.get(console, unbounded, table).maximum <= options.max_width
 
-    def _table(self, separator: str) -> "Table":
+        everything = list(range(len(self.board.columns) + 1))
+        beside = self._table(" ", everything)
+        if fits(beside):
+            yield beside
+            return
+        while everything:
+            shown = everything[:1]
+            while len(shown) < len(everything) and fits(self._table("\n", everything[: len(shown) + 1])):
+                shown = everything[: len(shown) + 1]
+            yield self._table("\n", shown)
+            everything = everything[len(shown) :]
+
+    def _table(self, separator: str, shown: "Sequence[int]") -> "Table":
+        """The table with some of its sets (the mean is the last)."""
         from rich.table import Table
         from rich.text import Text
 
         table = Table(box=None, pad_edge=False, header_style="bold")
-        for index, header in enumerate(headers(self.board)):
-            table.add_column(Text(header), justify="left" if index < 2 else "right", no_wrap=index != 1)
+        number, model, *titles = headers(self.board)
+        table.add_column(number)
+        table.add_column(model, overflow="fold", min_width=MODEL_WIDTH)
+        for index in shown:
+            table.add_column(Text(titles[index]), justify="right", no_wrap=True)
         marks = {1: "[bold]{}[/bold]", 2: "[underline]{}[/underline]"}
 
         def emphasise(text: str, place: int) -> str:
             return marks.get(place, "{}").format(text)
 
         for line in body(self.board, intervals=self.intervals, emphasis=emphasise):
-            cells = (Text.from_markup(cell.replace(" [", f"{separator}\\[")) for cell in line[2:])
-            table.add_row(line[0], Text(line[1]), *cells)
+            cells = [Text.from_markup(cell.replace(" [", f"{separator}\\[")) for cell in line[2:]]
+            table.add_row(line[0], Text(line[1]), *(cells[index] for index in shown))
         return table
 
 

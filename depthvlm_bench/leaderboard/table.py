@@ -6,6 +6,7 @@ from math import fsum
 
 import numpy as np
 
+from depthvlm_bench.cards import is_benchmark
 from depthvlm_bench.conventions import FloatArray
 from depthvlm_bench.results.schema import Mode, Result
 from depthvlm_bench.scoring.paired import (
@@ -215,7 +216,7 @@ def _column(members: Sequence[Result], *, several: bool, superseded: bool) -> Co
         set_name=first.set_name,
         manifest_hash=first.manifest_hash,
         title=f"{first.set_name} [{first.manifest_hash[:6]}]" if several else first.set_name,
-        ranked=first.set_kind == "strict" and not superseded,
+        ranked=first.set_kind == "strict" and not superseded and is_benchmark(first.dataset),
         superseded=superseded,
         set_kind=first.set_kind,
         subset=first.subset and first.set_kind == "strict",

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from depthvlm_bench.cards import is_benchmark
 from depthvlm_bench.conventions import FloatArray
 from depthvlm_bench.errors import UsageError
 from depthvlm_bench.predict.contracts import ModelCard
@@ -341,7 +342,10 @@ def _result(
         input=spec.input,
         track=spec.track,
         where=where,
-        ranked=not missing and info["set_kind"] in protocol.ranked_kinds and not card.for_tests,
+        ranked=not missing
+        and info["set_kind"] in protocol.ranked_kinds
+        and is_benchmark(dataset)
+        and not card.for_tests,
         complete=not missing,
         exposure=exposure(card, spec.fit, dataset),
         for_tests=card.for_tests,

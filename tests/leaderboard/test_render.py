@@ -264,3 +264,15 @@ def test_what_was_not_tested_is_said():
     board = tied_board(lambda result: None if result.set_name == "nuscenes" else close_scores(result))
     assert "not tested for ties, per-image rows are missing: nuscenes" in notes(board)
     assert "| 2 | b | <u>0.800</u>≈ | <u>0.800</u> | <u>0.800</u> |" in markdown(board, intervals=False)
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 120, 160])
+def test_nine_sets_keep_the_models_name_at_any_width(width):
+    sets = ("argoverse2", "waymo", "ddad", "nuscenes", "eth3d", "scannetpp", "sunrgbd", "ibims1", "nyuv2")
+    board = table(*(made_result("a-model-of-some-length", 0.1 * k, name) for k, name in enumerate(sets)))
+    text = on_screen(board, width)
+    assert max(map(len, text.splitlines())) <= width
+    for name in (*sets, "mean"):
+        assert name in text
+    assert "a-model-of-some-length" in text or width < 60
+    assert text.count("model") >= 1
