@@ -7,7 +7,7 @@ TYPECHECK := build/typecheck
 # A release whose CPU build is known to do.
 TORCH ?= 2.13.0
 
-.PHONY: help demo test test-slow mutants devkits lint typecheck format clean
+.PHONY: help demo test test-slow mutants devkits bench bench-short lint typecheck format clean
 
 help:
 	@echo "make demo       raw trees to a leaderboard on procedural scenes (./dvbench-demo)"
@@ -15,6 +15,7 @@ help:
 	@echo "make test-slow  the long simulations"
 	@echo "make mutants    known faults of readers, planted one at a time: each must be caught"
 	@echo "make devkits    projections against the datasets' own devkits, in environments of their own (3 GB)"
+	@echo "make bench      cost of a frame, of a training item and of scoring, with the project's goals (bench-short: a minute)"
 	@echo "make lint       ruff and mypy --strict"
 	@echo "make format     let ruff format the code"
 
@@ -53,6 +54,14 @@ devkits:
 		scikit-learn shapely cachetools tqdm pytest .
 	build/devkit-av2/bin/python -P -m pytest tests/converters/test_devkits.py
 	build/devkit-nuscenes/bin/python -P -m pytest tests/converters/test_devkits.py
+
+# Both report and judge nothing: machines differ. With torch installed in the environment its fast path is measured.
+bench: $(VENV)/.core
+	$(BIN)/python benchmarks/bench_convert.py
+	$(BIN)/python benchmarks/bench_scoring.py
+
+bench-short: $(VENV)/.core
+	$(BIN)/python benchmarks/bench_convert.py --short
 
 lint: typecheck
 	$(BIN)/ruff check .

@@ -29,22 +29,27 @@ Checked = dict[str, dict["Role", list["Finding"]]]
     "verify", epilog=examples("dvbench verify", "dvbench verify nuscenes /data/sets/nuscenes@mini_train")
 )
 @click.argument("sets", nargs=-1, metavar="[SET]...")
+@click.option(
+    "--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Processes that check shards."
+)
 @data_option
 @workspace_option
 @json_option
-def command(sets: tuple[str, ...], data: Path | None, workspace: Path, as_json: bool) -> int:
+def command(sets: tuple[str, ...], workers: int, data: Path | None, workspace: Path, as_json: bool) -> int:
     """Check converted sets, record by record; SET is a name or a path, all sets if left out.
 
     Exits with 1 if anything is wrong.
     """
     from depthvlm_bench.cli.sets import set_folders
     from depthvlm_bench.convert.verify import roles_of, verify
+    from depthvlm_bench.engines.local import LocalProcesses
 
+    engine = LocalProcesses(workers) if workers > 1 else None
     folders = set_folders(data or workspace / "data", sets)
     progress = ScreenProgress()
     checked: Checked = {}
     for folder in folders:
-        checked[str(folder)] = {role: verify(folder, [role], progress) for role in roles_of(folder)}
+        checked[str(folder)] = {role: verify(folder, [role], progress, engine) for role in roles_of(folder)}
         if not as_json:
             print_set(folder, checked[str(folder)])
     if as_json:
@@ -62,9 +67,10 @@ def command(sets: tuple[str, ...], data: Path | None, workspace: Path, as_json: 
         )
     clean = not any(findings for roles in checked.values() for findings in roles.values())
     if not clean and not as_json:
-        click.echo(
-            "next: remove the shards named above (not the plan) and run the same dvbench convert again"
-        )
+        wheres = [f.where for roles in checked.values() for findings in roles.values() for f in findings]
+        shards = any(where.endswith(".parquet") and "/data/" in where for where in wheres)
+        remove = "remove the shards named above (not the plan) and " if shards else ""
+        click.echo(f"next: {remove}run the same dvbench convert again")
     return ExitCode.OK if clean else ExitCode.CHECK_FAILED
 
 

@@ -1,7 +1,7 @@
 """What a set is: its split, kind, name, and everything that decides its content."""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,10 +10,10 @@ import pyarrow.parquet as pq
 from depthvlm_bench.cards import DatasetCard, Role
 from depthvlm_bench.errors import CheckError, DataMissingError, UsageError, unknown_name
 from depthvlm_bench.frames import Converter, Source, Split
-from depthvlm_bench.hashing import sha256_json
+from depthvlm_bench.hashing import canonical_json, sha256_json
+from depthvlm_bench.records.backends import PILLOW, best_backend, open_backend
 from depthvlm_bench.records.codec import RecordSpec
 from depthvlm_bench.records.files import reading
-from depthvlm_bench.records.pictures import BACKEND
 from depthvlm_bench.records.prompts import DENSE_PROMPT, load_prompt
 from depthvlm_bench.records.receipts import RECORD_VERSION
 from depthvlm_bench.sampling.draw import SEED
@@ -33,6 +33,7 @@ class SetSettings:
         points_per_image: null for training splits; points_total: see DatasetCard.
         manifest_hash: the manifest a set is rebuilt from; null: freshly sampled.
         annotations_hash: SHA-256 of the published list a set follows; null: none.
+        backend: what makes training pictures; evaluation pictures are always Pillow's.
     """
 
     dataset: str
@@ -52,7 +53,7 @@ class SetSettings:
     seed: str = SEED
     prompt_id: str = DENSE_PROMPT
     prompt_hash: str = ""
-    backend: str = BACKEND
+    backend: str = PILLOW
     record_version: int = RECORD_VERSION
 
     @property
@@ -66,9 +67,15 @@ class SetSettings:
         return Split(self.role, self.source_split)
 
     def record_spec(self, card: DatasetCard) -> RecordSpec:
-        """What all records of the set have in common."""
+        """What all records of the set have in common; UsageError where its backend is not installed here."""
         return RecordSpec(
-            card, self.set_kind, self.keep_source_image, self.converter, self.hash, self.prompt_id
+            card,
+            self.set_kind,
+            self.keep_source_image,
+            self.converter,
+            self.hash,
+            self.prompt_id,
+            open_backend(self.backend),
         )
 
 
@@ -97,7 +104,7 @@ def make_settings(
         role=split.role,
         source_split=split.source,
         set_kind=set_kind,
-        options=asdict(options),  # type: ignore[call-overload]  # a dataclass by the converter's contract
+        options=_plain(options),
         images=min(n for n in (limit, budget) if n is not None) if (limit or budget) else None,
         points_per_image=card.points_per_image if evaluation else None,
         points_total=card.points_total if evaluation else None,
@@ -106,7 +113,14 @@ def make_settings(
         annotations_hash=annotations_hash,
         sampling=sampling,
         prompt_hash=load_prompt(DENSE_PROMPT).hash,
+        backend=best_backend() if split.role == "train" else PILLOW,
     )
+
+
+def _plain(options: object) -> dict[str, Any]:
+    """Options as JSON keeps them, so that those of a stored plan compare equal: tuples are lists."""
+    kept: dict[str, Any] = json.loads(canonical_json(options))
+    return kept
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.spatial import cKDTree
 
 from depthvlm_bench.conventions import BoolArray, FloatArray, IntArray, check_points, pixel_index
 from depthvlm_bench.geometry.camera import PinholeCamera
@@ -57,9 +56,9 @@ def project_nearest(
     seen = camera.contains(u, v)
     u, v, z, index = u[seen], v[seen], z[seen], front[seen]
     flat = pixel_index(v) * camera.width + pixel_index(u)
-    order = np.lexsort((index, z, flat))
+    order = np.lexsort((z, flat))  # stable: ties stay in input order
     first = np.ones(len(order), dtype=bool)
-    first[1:] = flat[order][1:] != flat[order][:-1]
+    first[1:] = np.diff(flat[order]) != 0
     winners = order[first]
     return Projection(u[winners], v[winners], z[winners], index[winners], len(front), len(order))
 
@@ -78,15 +77,56 @@ def occlusion_suspects(u_px: npt.ArrayLike, v_px: npt.ArrayLike, depth_m: npt.Ar
         (N,) bool.
     """
     u, v, z = (np.asarray(a, dtype=np.float64) for a in (u_px, v_px, depth_m))
-    nearest_m = z.copy()
-    # u and v are weighted so that the window is a square; stored coordinates are dyadic, so this stays exact.
-    window = np.stack([u * SUSPECT_WINDOW_V_PX, v * SUSPECT_WINDOW_U_PX], axis=1)
-    radius = SUSPECT_WINDOW_U_PX * SUSPECT_WINDOW_V_PX
-    pairs = (
-        cKDTree(window).query_pairs(radius, p=np.inf, output_type="ndarray")
-        if len(z)
-        else np.empty((0, 2), int)
-    )
-    np.minimum.at(nearest_m, pairs[:, 0], z[pairs[:, 1]])
-    np.minimum.at(nearest_m, pairs[:, 1], z[pairs[:, 0]])
-    return np.asarray(nearest_m < z / SUSPECT_RATIO - SUSPECT_MARGIN_M)
+    if not len(z):
+        return np.zeros(0, dtype=bool)
+    limit_m = z / SUSPECT_RATIO - SUSPECT_MARGIN_M
+    column, row = _cells(u, SUSPECT_WINDOW_U_PX), _cells(v, SUSPECT_WINDOW_V_PX)
+    short = z.astype(np.float32)
+    exact = short if np.array_equal(short, z) else z  # stored depths fit, and the grid is then half as large
+    least_m = np.full((row.max() + 3, column.max() + 3), np.inf, dtype=exact.dtype)
+    np.minimum.at(least_m, (row, column), exact)
+    # Points of touching cells lie within the window; none of the window lies more than two cells away.
+    within = _least_around(least_m)
+    suspects = within[row, column] < limit_m
+    unsure = np.flatnonzero(~suspects & (_least_around(within)[row, column] < limit_m))
+    one, other = _pairs_two_cells_around(row * least_m.shape[1] + column, unsure, least_m.shape[1])
+    hidden = (np.abs(u[one] - u[other]) <= SUSPECT_WINDOW_U_PX) & (z[other] < limit_m[one])
+    hidden &= np.abs(v[one] - v[other]) <= SUSPECT_WINDOW_V_PX
+    suspects[one[hidden]] = True
+    return np.asarray(suspects)
+
+
+def _cells(coordinate_px: FloatArray, window_px: float) -> IntArray:
+    """Index of each coordinate's cell of half a window, counted from 2: two cells are free before the first.
+
+    Stored coordinates are dyadic, so none lies so close to a border that the division could miss its side.
+    """
+    cell = np.floor(coordinate_px * 2 / window_px).astype(np.int64)
+    return np.asarray(cell - cell.min() + 2)
+
+
+def _least_around(cells: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
+    """The least value of each cell (h, w) and the eight around it."""
+    across = cells.copy()
+    np.minimum(across[:, 1:], cells[:, :-1], out=across[:, 1:])
+    np.minimum(across[:, :-1], cells[:, 1:], out=across[:, :-1])
+    around = across.copy()
+    np.minimum(around[1:], across[:-1], out=around[1:])
+    np.minimum(around[:-1], across[1:], out=around[:-1])
+    return around
+
+
+def _pairs_two_cells_around(cell: IntArray, chosen: IntArray, stride: int) -> tuple[IntArray, IntArray]:
+    """All pairs of a chosen point and a point (itself too) at most two cells away in column and row.
+
+    Args:
+        cell: (N,) row * stride + column of each point's cell; two cells are free on each side.
+        chosen: (M,) points.
+    """
+    order = np.argsort(cell, kind="stable")
+    rows_away = np.arange(-2, 3) * stride
+    middle = (cell[chosen][:, None] + rows_away).ravel()
+    begin, end = np.searchsorted(cell[order], [middle - 2, middle + 3])
+    counts = end - begin
+    rank = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+    return np.repeat(np.repeat(chosen, len(rows_away)), counts), order[np.repeat(begin, counts) + rank]

@@ -3,7 +3,7 @@
 import io
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,7 @@ from depthvlm_bench.frames import (
 from depthvlm_bench.geometry.camera import PinholeCamera
 from depthvlm_bench.geometry.grids import PixelAffine, ViewGrid, cropped_grid, focal_grid
 from depthvlm_bench.geometry.lens import Lens
+from depthvlm_bench.records.backends import Backend, PillowBackend
 from depthvlm_bench.records.pictures import (
     decode_depth_raster,
     encode_depth_png,
@@ -55,6 +56,7 @@ class RecordSpec:
         keep_source_image: whether evaluation records carry the source bytes beside the canonical picture.
         converter: name/version of the reader.
         options_hash: hash of everything that decides the set's content.
+        backend: what makes training pictures.
     """
 
     card: DatasetCard
@@ -63,6 +65,7 @@ class RecordSpec:
     converter: str
     options_hash: str
     prompt_id: str
+    backend: Backend = field(default_factory=PillowBackend)
 
 
 def canonical_grid(frame: Frame, card: DatasetCard) -> ViewGrid:
@@ -124,7 +127,7 @@ def _measured(frame: Frame, grid: ViewGrid, card: DatasetCard) -> Row:
 
 def _picture(frame: Frame, grid: ViewGrid, spec: RecordSpec) -> Row:
     canonical, source = frame.camera.seen_through(grid), frame.camera
-    return _pixels(frame, grid, spec.keep_source_image) | {
+    return _pixels(frame, grid, spec) | {
         "width": canonical.width,
         "height": canonical.height,
         "fx": canonical.fx_px,
@@ -147,17 +150,18 @@ def _picture(frame: Frame, grid: ViewGrid, spec: RecordSpec) -> Row:
     }
 
 
-def _pixels(frame: Frame, grid: ViewGrid, keep_source_image: bool) -> Row:
+def _pixels(frame: Frame, grid: ViewGrid, spec: RecordSpec) -> Row:
     """Evaluation: lossless canonical picture and source bytes. Training: whichever of the two is smaller."""
-    picture = render(frame.source_picture(), grid)
     if frame.ref.split.role == "eval":
+        picture = render(frame.source_picture(), grid)
         return {
             "image": {"bytes": encode_png(picture), "path": None},
-            "source_image": frame.picture.encoded if keep_source_image else None,
+            "source_image": frame.picture.encoded if spec.keep_source_image else None,
             "canonical_sha256": pixels_sha256(picture),
         }
     if grid.shrinks:
-        return {"image": {"bytes": encode_jpeg(picture), "path": None}}
+        return {"image": {"bytes": encode_jpeg(spec.backend.canonical(frame, grid)), "path": None}}
+    frame.picture.decode()  # nothing is made of it, but a broken file is to be found now
     return {"source_image": frame.picture.encoded}
 
 
@@ -177,7 +181,7 @@ def _depth(frame: Frame, card: DatasetCard) -> Row:
             "flags": depth.flags,
         }
         steps = {"depth_uv_step": depth.uv_step_px, "depth_z_step": 1 / depth.depth_scale}
-        return common | steps | {"depth_points": {name: values.tolist() for name, values in lists.items()}}
+        return common | steps | {"depth_points": lists}
     return common | {
         "depth": {"bytes": depth.source_png or encode_raster(depth), "path": None},
         "depth_width": depth.values.shape[1],

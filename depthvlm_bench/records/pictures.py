@@ -14,8 +14,6 @@ CANONICAL_PNG_LEVEL = 1
 DEPTH_PNG_LEVEL = 6
 TRAIN_JPEG_QUALITY = 95
 TIFF_MARKS = (b"II*\0", b"MM\0*")
-# Part of every receipt: names the decoder and resize that made the pixels.
-BACKEND = "pillow"
 
 
 def render(source: Image.Image, grid: ViewGrid) -> Image.Image:
@@ -82,7 +80,8 @@ def decode_depth_png(encoded: bytes, where: str) -> UInt16Array:
             values = np.asarray(image)
     except PICTURE_ERRORS as error:
         raise FrameError("unreadable", f"{where}: {picture_fault(error)}") from error
-    if values.min(initial=0) < 0 or values.max(initial=0) > np.iinfo(np.uint16).max:
+    wider = values.dtype != np.uint16
+    if wider and (values.min(initial=0) < 0 or values.max(initial=0) > np.iinfo(np.uint16).max):
         raise FrameError("unreadable", f"{where}: values outside 16 bits")
     return values.astype(np.uint16)
 

@@ -7,15 +7,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
 from depthvlm_bench.cards import Role
 from depthvlm_bench.errors import CheckError, DataMissingError, UsageError
-from depthvlm_bench.frames import Depth
+from depthvlm_bench.frames import Depth, Picture, UInt8Array
 from depthvlm_bench.geometry.camera import PinholeCamera
 from depthvlm_bench.geometry.grids import PixelAffine, ViewGrid, focal_grid, native_grid
+from depthvlm_bench.records.backends import PixelMemory, decode_rgb
 from depthvlm_bench.records.codec import (
     decode_depth,
     decode_picture,
@@ -108,6 +110,17 @@ class RecordSet:
                         rows = file.read_row_group(group, columns=columns).to_pylist()
                     yield from rows
 
+    def training_items(self) -> Iterator["TrainingItem"]:
+        """Stream what a training step needs, in plan order; memory stays at one row group."""
+        for shard in self.shards:
+            with reading(shard):
+                file = pq.ParquetFile(shard)
+            with file:
+                for group in range(file.num_row_groups):
+                    with reading(shard):
+                        table = file.read_row_group(group, columns=list(TRAINING_COLUMNS), use_threads=False)
+                    yield from map(training_item, training_rows(table))
+
 
 @dataclass(frozen=True)
 class SourceView:
@@ -153,13 +166,7 @@ def view_of(
     if mode == "canonical" and stored is not None:
         with reading(row["id"]):
             picture = decode_picture(stored["bytes"], "image")
-        if picture.size != (grid.width, grid.height):
-            raise CheckError(
-                "stored picture does not have its declared size",
-                where=row["id"],
-                why=f"{picture.size} instead of {(grid.width, grid.height)}",
-                next_step="dvbench verify the set",
-            )
+        _require_size(picture.size, grid, row["id"])
     elif row["source_image"] is None:
         raise UsageError(
             f"input {mode!r} needs source pixels and the set has none",
@@ -170,6 +177,72 @@ def view_of(
         with reading(row["id"]):
             picture = render(decode_source_picture(row), grid)
     return SourceView(picture, camera.seen_through(grid), grid.view_from_source)
+
+
+DEPTH_COLUMNS = ("depth", "depth_scale", "depth_affine", "depth_points", "depth_uv_step")
+TRAINING_COLUMNS = (*VIEW_COLUMNS, *DEPTH_COLUMNS)
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingItem:
+    """What a training step needs of a record.
+
+    Attributes:
+        picture: (h, w, 3) uint8, the canonical picture.
+        camera: intrinsics of `picture`.
+        depth: as stored, on its own grid or as points of the source picture.
+        view_from_source: source coordinates -> coordinates in `picture`.
+    """
+
+    id: str
+    picture: UInt8Array
+    camera: PinholeCamera
+    depth: Depth
+    view_from_source: PixelAffine
+
+
+def training_rows(table: pa.Table) -> Iterator[dict[str, Any]]:
+    """Rows of a table with TRAINING_COLUMNS, their LiDAR points as arrays instead of lists of numbers."""
+    for batch in table.to_batches():
+        columns = dict(zip(batch.schema.names, batch.columns, strict=True))
+        points = columns.pop("depth_points")
+        for index in range(len(batch)):
+            lists = points[index]
+            arrays = {name: lists[name].values.to_numpy() for name in lists} if lists.is_valid else None
+            # One row at a time: the pictures of a whole row group would be copied at once.
+            row = {name: column[index].as_py() for name, column in columns.items()}
+            yield row | {"depth_points": arrays}
+
+
+def training_item(row: Mapping[str, Any], memory: PixelMemory | None = None) -> TrainingItem:
+    """The canonical picture as an array, and the depth, of a record with at least TRAINING_COLUMNS.
+
+    Args:
+        row: one of `training_rows`, or of `RecordSet.rows`.
+        memory: where given, the picture may lie in it, and then holds until the next item is made with it.
+
+    Raises:
+        CheckError: the record is damaged.
+    """
+    stored, grid = row["image"], record_grid(row)
+    if stored is None:
+        pixels = np.asarray(view_of(row).picture)
+    else:
+        with reading(row["id"]):
+            pixels = decode_rgb(Picture(stored["bytes"], "image"), memory)
+        _require_size((pixels.shape[1], pixels.shape[0]), grid, row["id"])
+    camera = source_camera(row).seen_through(grid)
+    return TrainingItem(row["id"], pixels, camera, depth_of(row), grid.view_from_source)
+
+
+def _require_size(size: tuple[int, int], grid: ViewGrid, where: str) -> None:
+    if size != (grid.width, grid.height):
+        raise CheckError(
+            "stored picture does not have its declared size",
+            where=where,
+            why=f"{size} instead of {(grid.width, grid.height)}",
+            next_step="dvbench verify the set",
+        )
 
 
 def _grid(

@@ -4,23 +4,31 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from depthvlm_bench.config import from_mapping
 from depthvlm_bench.errors import UsageError
 from depthvlm_bench.frames import Skip
+from depthvlm_bench.records.backends import BACKEND_LIBRARIES, PILLOW
 from depthvlm_bench.records.files import write_json
 
 RECORD_VERSION = 1
-# Libraries whose release can change a shard's bytes.
+# Libraries whose release can change any shard's bytes; a backend adds its own.
 CODEC_LIBRARIES = ("pillow", "pyarrow")
 
 
-def codec_versions() -> dict[str, str]:
-    """Versions of what encodes pictures and tables."""
-    return {name: version(name) for name in CODEC_LIBRARIES}
+def codec_versions(backend: str = PILLOW) -> dict[str, str]:
+    """Versions here of what makes the pictures and tables of a set; `absent` where one is not installed."""
+    return {name: _version(name) for name in (*CODEC_LIBRARIES, *BACKEND_LIBRARIES.get(backend, ()))}
+
+
+def _version(library: str) -> str:
+    try:
+        return version(library)
+    except PackageNotFoundError:
+        return "absent"
 
 
 def shard_file(role: str, shard: int, shards: int) -> str:

@@ -1,3 +1,4 @@
+import sys
 from dataclasses import asdict, replace
 
 import pytest
@@ -8,6 +9,7 @@ from depthvlm_bench.convert.settings import check_disjoint, choose_split, make_s
 from depthvlm_bench.errors import CheckError, DataMissingError, ExitCode, UsageError
 from depthvlm_bench.frames import NoOptions, Split
 from depthvlm_bench.hashing import sha256_json
+from depthvlm_bench.records import backends
 from depthvlm_bench.registry import load_converter
 
 NUSCENES, IBIMS = builtin_card("nuscenes"), builtin_card("ibims1")
@@ -174,6 +176,7 @@ def test_whatever_decides_content_is_in_the_hash():
         replace(plain, seed="43"),
         replace(plain, set_kind="overlap"),
         replace(plain, prompt_hash="other"),
+        replace(plain, backend="simplejpeg+torch"),
     ]
     assert len({plain.hash, *(settings.hash for settings in others)}) == 1 + len(others)
     assert settings_of().hash == plain.hash == sha256_json(asdict(plain))
@@ -198,6 +201,22 @@ def test_records_carry_the_settings_hash():
     assert (spec.options_hash, spec.converter, spec.set_kind) == (settings.hash, "nuscenes/1", "strict")
     assert spec.keep_source_image is False
     assert spec.card is NUSCENES
+
+
+def test_training_pictures_are_made_by_the_best_backend_and_evaluation_pictures_by_pillow(monkeypatch):
+    monkeypatch.setattr(backends, "find_spec", lambda name: name)
+    assert (settings_of("train").backend, settings_of("eval").backend) == ("simplejpeg+torch", "pillow")
+    monkeypatch.setattr(backends, "find_spec", lambda name: None)
+    assert settings_of("train").backend == "pillow"
+
+
+def test_a_worker_without_the_plan_s_backend_is_refused_before_it_makes_a_record(monkeypatch):
+    settings = replace(settings_of("train"), backend="simplejpeg+torch")
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(UsageError, match=r"simplejpeg\+torch.*torch cannot be loaded"):
+        settings.record_spec(NUSCENES)
+    plain = replace(settings, backend="pillow").record_spec(NUSCENES)
+    assert isinstance(plain.backend, backends.PillowBackend)
 
 
 def test_a_set_lies_under_its_name(tmp_path):

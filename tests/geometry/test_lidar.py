@@ -104,6 +104,35 @@ def test_suspects_equal_those_of_a_loop_over_all_pairs(raw):
     assert occlusion_suspects(u, v, z).tolist() == suspects_by_loop(u, v, z)
 
 
+@pytest.mark.parametrize("step_px", [1 / 16, 1 / 8])
+@pytest.mark.parametrize("seed", range(4))
+def test_suspects_equal_those_of_a_loop_in_a_crowded_street(seed, step_px):
+    """Near and far surfaces mixed, several points a cell, and coordinates on the cells' own borders."""
+    rng = np.random.default_rng(seed)
+    raw = rng.integers(0, round(60 / step_px), (2, 500))
+    raw[:, ::3] -= raw[:, ::3] % round(1 / step_px)
+    u, v = raw * step_px - 0.5
+    z = np.where(rng.random(500) < 0.03, rng.uniform(2, 20, 500), 30 + v / 2)
+    suspects = occlusion_suspects(u, v, z)
+    assert suspects.tolist() == suspects_by_loop(u, v, z)
+    assert 50 < suspects.sum() < 450
+
+
+def test_suspects_do_not_depend_on_where_the_points_lie_or_how_they_are_ordered():
+    rng = np.random.default_rng(7)
+    u, v = rng.integers(0, 16 * 50, (2, 300)) / 16
+    z = rng.uniform(2, 40, 300)
+    expected = occlusion_suspects(u, v, z)
+    assert np.array_equal(occlusion_suspects(u - 4000.5, v + 31.25, z), expected)
+    order = rng.permutation(300)
+    assert np.array_equal(occlusion_suspects(u[order], v[order], z[order]), expected[order])
+
+
+def test_no_points_and_one_point_are_no_suspects():
+    assert occlusion_suspects([], [], []).tolist() == []
+    assert occlusion_suspects([3.0], [4.0], [5.0]).tolist() == [False]
+
+
 @pytest.mark.parametrize(
     ("du", "dv", "suspect"),
     [

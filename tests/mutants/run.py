@@ -64,7 +64,7 @@ def main(names: list[str]) -> int:
             for mutant in mutants:
                 problem = verdict(site, mutant)
                 caught += not problem
-                print(f"{problem or 'caught':<10}{path.stem}: {mutant['name']}", flush=True)
+                print(f"{'SURVIVED' if problem else 'caught':<10}{path.stem}: {mutant['name']}", flush=True)
                 faults += [f"{path.stem}: {mutant['name']}: {problem}"] if problem else []
     print(*faults, f"{caught} caught, {len(faults)} not", sep="\n")
     return 1 if faults else 0

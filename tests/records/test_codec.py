@@ -142,6 +142,38 @@ def test_training_stores_a_jpeg_where_the_picture_shrinks():
         assert stored.size == (row["width"], row["height"]) == (43, 28)
 
 
+class RedBackend:
+    """Makes pictures that no other backend makes."""
+
+    def canonical(self, frame, grid):
+        return Image.new("RGB", (grid.width, grid.height), "red")
+
+
+def test_training_pictures_are_made_by_the_set_s_backend_and_evaluation_pictures_never():
+    spec = replace(SPEC, backend=RedBackend())
+    made = decode_picture(row_of(frame_of(role="train"), spec)["image"]["bytes"], "x")
+    assert np.abs(np.asarray(made, dtype=int) - (255, 0, 0)).max() < 3
+    assert row_of(frame_of(role="eval"), spec) == row_of(frame_of(role="eval"))
+    assert row_of(frame_of(GROWING_FX, role="train"), spec)["image"] is None
+
+
+def test_a_training_picture_that_is_kept_as_it_is_has_to_be_whole():
+    cut = frame_of(GROWING_FX, role="train", encoded=picture_bytes()[:-200])
+    with pytest.raises(FrameError, match=r"data/s/rgb/f\.jpg"):
+        encode_record(cut, SPEC, None, None)
+
+
+def test_lidar_points_go_to_arrow_as_arrays():
+    """Lists of Python numbers cost more than reading the sweep."""
+    lists = encode_record(frame_of(depth=lidar_depth()), SPEC, None, None)["depth_points"]
+    assert {name: values.dtype for name, values in lists.items()} == {
+        "u": np.uint16,
+        "v": np.uint16,
+        "z": np.uint16,
+        "flags": np.uint8,
+    }
+
+
 @pytest.mark.parametrize("fx_px", [GROWING_FX, SHRINKING_FX])
 def test_canonical_size_and_intrinsics_follow_from_the_true_ratios(fx_px):
     row = row_of(frame_of(fx_px))

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from depthvlm_bench.records.files import sweep_temporaries, whole_file, write_json
+from depthvlm_bench.records.files import HOST, sweep_temporaries, whole_file, write_json
 
 
 def test_the_file_appears_only_when_it_is_whole(tmp_path):
@@ -54,7 +54,7 @@ def test_a_killed_process_leaves_only_a_temporary_that_the_next_sweep_removes(tm
 def test_a_temporary_name_is_no_shard_to_any_reader(tmp_path):
     with whole_file(tmp_path / "eval-00000-of-00001.parquet") as temporary:
         temporary.write_bytes(b"")
-        assert temporary.name.endswith(f".tmp-{os.getpid()}")
+        assert temporary.name.endswith(f".tmp-{HOST}-{os.getpid()}")
         assert not list(tmp_path.glob("*.parquet"))
 
 

@@ -8,8 +8,17 @@ from PIL import Image
 from depthvlm_bench.errors import CheckError, DataMissingError, UsageError
 from depthvlm_bench.geometry.grids import native_grid
 from depthvlm_bench.records.codec import decode_picture, source_camera
-from depthvlm_bench.records.reader import VIEW_COLUMNS, RecordSet, find_sets, view_of
-from depthvlm_bench.records.schema import POINTS_SCHEMA
+from depthvlm_bench.records.reader import (
+    TRAINING_COLUMNS,
+    VIEW_COLUMNS,
+    RecordSet,
+    depth_of,
+    find_sets,
+    training_item,
+    training_rows,
+    view_of,
+)
+from depthvlm_bench.records.schema import POINTS_SCHEMA, make_schema
 
 
 def first_row(converted, role, columns=None):
@@ -139,3 +148,55 @@ def test_only_finished_splits_are_found_and_opened(copy_of, nuscenes_set):
         RecordSet(folder, "eval")
     assert RecordSet(folder, "train").name == "nuscenes"
     assert find_sets(folder / "no such folder", "eval") == []
+
+
+@pytest.mark.parametrize("name", ["scannetpp_set", "nuscenes_set"])
+def test_training_items_are_the_views_and_depths_of_the_rows_in_order(name, request):
+    records = RecordSet(request.getfixturevalue(name).folder, "train")
+    items, rows = list(records.training_items()), list(records.rows())
+    assert [item.id for item in items] == [row["id"] for row in rows]
+    for item, row in zip(items, rows, strict=True):
+        view = view_of(row)
+        assert np.array_equal(item.picture, pixels(view.picture))
+        assert item.picture.flags.c_contiguous
+        assert (item.camera, item.view_from_source) == (view.camera, view.view_from_source)
+        assert_same_depth(item.depth, depth_of(row))
+
+
+def assert_same_depth(found, expected):
+    assert type(found) is type(expected)
+    assert found.depth_m.tolist() == expected.depth_m.tolist()
+    assert found.flags.tolist() == expected.flags.tolist()
+    assert np.array_equal(found.source_pixels(), expected.source_pixels())
+    assert len(found.depth_m) > 10
+
+
+def test_points_of_each_row_stay_its_own(nuscenes_set):
+    records = RecordSet(nuscenes_set.folder, "train")
+    rows = list(records.rows(TRAINING_COLUMNS))
+    table = pa.Table.from_pylist(rows, make_schema(TRAINING_COLUMNS)).slice(1)
+    for found, expected in zip(training_rows(table), rows[1:], strict=True):
+        lists = found.pop("depth_points")
+        assert {name: values.tolist() for name, values in lists.items()} == expected.pop("depth_points")
+        assert {name: values.dtype for name, values in lists.items()} == {
+            "u": np.uint16,
+            "v": np.uint16,
+            "z": np.uint16,
+            "flags": np.uint8,
+        }
+        assert found == expected
+
+
+def test_a_training_picture_of_another_size_is_damage(scannetpp_set):
+    row = first_row(scannetpp_set, "train")
+    with pytest.raises(CheckError, match="declared size") as caught:
+        training_item(row | {"width": row["width"] - 1})
+    assert row["id"] in str(caught.value)
+
+
+def test_a_training_picture_that_is_cut_is_damage(scannetpp_set):
+    row = first_row(scannetpp_set, "train")
+    cut = {"bytes": row["image"]["bytes"][:-3000], "path": None}
+    with pytest.raises(CheckError, match="damaged") as caught:
+        training_item(row | {"image": cut})
+    assert row["id"] in str(caught.value)
