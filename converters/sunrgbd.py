@@ -35,4 +35,4 @@ class SunRgbdSource(SceneFolders):
 
 
 # The paper reads the filled depth of a dataset whose bits it does not rotate back: beyond 8.192 m it wraps.
-CONVERTER = Converter(CARD, SunRgbdSource, Options, compat=Options("bfx", "paper"))
+CONVERTER = Converter(CARD, SunRgbdSource, Options, compat=Options("bfx", "paper"), free=("depth",))

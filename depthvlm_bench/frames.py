@@ -352,6 +352,7 @@ class Converter:
         version: raised whenever the same raw tree yields other records.
         compat: options under which frames are made as the paper's scripts made them, faults included; None:
             as by default.
+        free: options of `compat` that any set may have; the rest of it goes with compat sampling alone.
     """
 
     card: DatasetCard
@@ -359,6 +360,7 @@ class Converter:
     options_type: type = NoOptions
     version: int = 1
     compat: Any = None
+    free: tuple[str, ...] = ()
 
 
 def locator_json(ref: FrameRef) -> str:

@@ -85,7 +85,7 @@ def test_help_is_light() -> None:
 ORDER = (
     *("errors", "hashing", "conventions", "config", "cards", "geometry", "frames", "progress"),
     *("sampling.draw", "sampling.quota", "sampling.coverage", "sampling.pick", "sampling.compat"),
-    *("records", "sampling.manifest", "scoring.metrics", "convert"),
+    *("records", "sampling.manifest", "scoring.metrics", "engines", "convert"),
     *("scoring.statistics", "scoring.bulk", "scoring.aligned", "scoring.clouds", "scoring.edges"),
     *("scoring.structure", "predict", "results", "scoring", "leaderboard"),
 )

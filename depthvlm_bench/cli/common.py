@@ -13,6 +13,8 @@ import click
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from depthvlm_bench.progress import Advance
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 workspace_option = click.option(
@@ -86,51 +88,65 @@ class ScreenProgress:
 
     def __init__(self, *, every_s: float = 10.0) -> None:
         self.every_s = every_s
+        self._screen: Console | None = None
 
     def note(self, text: str) -> None:
-        """One line."""
-        click.echo(text, err=True)
+        """One line; above the bar where there is one."""
+        if self._screen is not None:
+            self._screen.print(text, markup=False, highlight=False)
+        else:
+            click.echo(text, err=True)
 
     @contextmanager
-    def stage(self, title: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
+    def stage(self, title: str, total: int, unit: str) -> Iterator["Advance"]:
         """Show one stage."""
         if sys.stderr.isatty():
             with self._bar(title, total, unit) as advance:
                 yield advance
             return
-        done, start, last = 0, time.monotonic(), time.monotonic()
+        done, start, last, detail = 0, time.monotonic(), time.monotonic(), ""
 
-        def advance_plainly(more: int) -> None:
-            nonlocal done, last
-            done += more
+        def advance_plainly(more: int, detail_now: str = "") -> None:
+            nonlocal done, last, detail
+            done, detail = done + more, detail_now or detail
             if time.monotonic() - last >= self.every_s:
                 last = time.monotonic()
                 rate = done / (last - start)
-                self.note(
-                    f"{title}: {done}/{total}, {rate:.1f} {unit}s/s, {(total - done) / rate:.0f} s left"
-                )
+                left = f"{(total - done) / rate:.0f} s left" if rate > 0 else "time left unknown"
+                parts = [
+                    f"{title}: {done}/{total}",
+                    f"{rate:.1f} {unit}s/s",
+                    left,
+                    *([detail] * bool(detail)),
+                ]
+                self.note(", ".join(parts))
 
         yield advance_plainly
 
     @contextmanager
-    def _bar(self, title: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
+    def _bar(self, title: str, total: int, unit: str) -> Iterator["Advance"]:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
         from rich.progress import Progress as Bar
 
-        speed = TextColumn("{task.fields[rate]}")
         columns = (
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
-            speed,
+            TextColumn("{task.fields[rate]}"),
             TimeRemainingColumn(),
+            TextColumn("{task.fields[detail]}"),
         )
-        with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
-            task = bar.add_task(title, total=total, rate="")
+        self._screen = Console(stderr=True)
+        with Bar(*columns, console=self._screen, transient=True) as bar:
+            task = bar.add_task(title, total=total, rate="", detail="")
 
-            def advance(more: int) -> None:
+            def advance(more: int, detail: str = "") -> None:
                 speed_now = bar.tasks[0].speed
-                bar.update(task, advance=more, rate=f"{speed_now:.1f} {unit}s/s" if speed_now else "")
+                rate = f"{speed_now:.1f} {unit}s/s" if speed_now else ""
+                bar.update(task, advance=more, rate=rate, detail=detail or bar.tasks[0].fields["detail"])
 
-            yield advance
+            try:
+                yield advance
+            finally:
+                self._screen = None

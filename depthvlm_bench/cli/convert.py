@@ -2,7 +2,7 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
 
@@ -18,18 +18,32 @@ from depthvlm_bench.cli.common import (
 )
 
 if TYPE_CHECKING:
-    from depthvlm_bench.convert.run import ConvertRequest, ConvertSummary
+    from depthvlm_bench.convert.request import ConvertRequest
+    from depthvlm_bench.convert.run import ConvertSummary
     from depthvlm_bench.frames import Converter
 
 
 SHOWN_DIFFERENCES = 20
 
 
+def shard_range(
+    _context: click.Context, _parameter: click.Parameter, value: str | None
+) -> tuple[int, int] | None:
+    """First and last shard of `40-49`, both included; `7` is one."""
+    if value is None:
+        return None
+    first, dash, last = value.partition("-")
+    numbers = (first, last if dash else first)
+    if not all(number.isdecimal() for number in numbers) or int(numbers[0]) > int(numbers[1]):
+        raise click.BadParameter(f"{value!r} is no range of shards such as 0-99")
+    return int(numbers[0]), int(numbers[1])
+
+
 @click.command(
     "convert",
     epilog=examples(
         "dvbench convert nuscenes --root /data/nuscenes",
-        "dvbench convert scannetpp --root /data/scannetpp --split train",
+        "dvbench convert scannetpp --root /data/scannetpp --split train --workers 8",
     ),
 )
 @click.argument("dataset")
@@ -57,6 +71,18 @@ SHOWN_DIFFERENCES = 20
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Follow a published list (JSONL); --root is the folder of its rgb/ and depth/.",
 )
+@click.option(
+    "--workers", type=click.IntRange(min=1),
+    help="Processes that write shards; the bytes are the same with any number.  [default: 1; ray: all CPUs]",
+)  # fmt: skip
+@click.option("--engine", type=click.Choice(["local", "ray"]), default="local", show_default=True)
+@click.option("--address", help="Of a running Ray cluster, e.g. auto.  [default: Ray on this machine]")
+@click.option(
+    "--shards",
+    callback=shard_range,
+    metavar="A-B",
+    help="Only these shards, as file names count them: a job of an array (docs/cluster.md).",
+)
 @click.option("--retry-skipped", is_flag=True, help="Write shards anew that left frames out.")
 @click.option("--replan", is_flag=True, help="Forget an earlier plan and its shards.")
 @click.option("--dry-run", is_flag=True, help="Plan, print, write nothing.")
@@ -77,6 +103,10 @@ def command(
     max_skip_share: float,
     manifest: Path | None,
     annotations: Path | None,
+    workers: int | None,
+    engine: Literal["local", "ray"],
+    address: str | None,
+    shards: tuple[int, int] | None,
     retry_skipped: bool,
     replan: bool,
     dry_run: bool,
@@ -90,7 +120,9 @@ def command(
     The same command resumes what an earlier run left unfinished.
     """
     from depthvlm_bench.config import parse_options
-    from depthvlm_bench.convert.run import ConvertRequest, convert
+    from depthvlm_bench.convert.execution import Execution
+    from depthvlm_bench.convert.request import ConvertRequest
+    from depthvlm_bench.convert.run import convert
     from depthvlm_bench.registry import load_converter
 
     converter = load_converter(dataset)
@@ -119,17 +151,18 @@ def command(
     if dry_run:
         _dry_run(converter, request, as_json=as_json)
         return
-    summary = convert(converter, request, ScreenProgress())
+    execution = Execution(workers, engine, address, shards)
+    summary = convert(converter, request, ScreenProgress(), execution)
     if as_json:
         print_json(asdict(summary))
     else:
         print_summary(summary)
-    if manifest is not None:
+    if manifest is not None and summary.finished:
         _compare(summary, manifest, quiet=as_json)
 
 
 def print_summary(summary: "ConvertSummary") -> None:
-    """The few lines that say what a conversion did."""
+    """The few lines that say what a conversion did, and what is there."""
     from depthvlm_bench.records.receipts import reasons_text
 
     settings = summary.settings
@@ -138,9 +171,13 @@ def print_summary(summary: "ConvertSummary") -> None:
         f"{summary.set_name} ({settings.role} from {settings.source_split}): {summary.images} images, "
         f"{summary.bytes / 1e6:.1f} MB in {shards}"
     )
-    if summary.shards_resumed == summary.shards:
+    if not summary.finished:
+        click.echo(
+            f"  {summary.shards_there} of {shards} are there; the job that writes the last finishes the set"
+        )
+    elif summary.shards_resumed == summary.shards:
         click.echo("  resumed: nothing was left to do (--replan looks at the raw tree again)")
-    elif summary.plan_resumed:
+    elif summary.plan_resumed and summary.shards_resumed:
         click.echo(f"  resumed: {summary.shards_resumed} of {shards} were there already")
     if summary.skips:
         click.echo(f"  left out: {reasons_text(summary.skips)}")
@@ -152,12 +189,13 @@ def print_summary(summary: "ConvertSummary") -> None:
         click.echo("  made from a training split: marked `overlap`, shown unranked")
     elif settings.set_kind != "strict":
         click.echo(f"  a {settings.set_kind} set: for reproducing published numbers, never ranked")
-    elif summary.subset:
+    elif summary.finished and summary.subset:
         click.echo(
             f"  warning: a subset ({summary.images} of {summary.images_of_the_full_set} images); "
             "ranked within its own manifest"
         )
-    click.echo(f"  manifest {summary.manifest_hash[:12]}  {summary.folder}")
+    if summary.finished:
+        click.echo(f"  manifest {summary.manifest_hash[:12]}  {summary.folder}")
 
 
 def _compare(summary: "ConvertSummary", manifest: Path, *, quiet: bool) -> None:
@@ -183,7 +221,8 @@ def _compare(summary: "ConvertSummary", manifest: Path, *, quiet: bool) -> None:
 
 
 def _dry_run(converter: "Converter", request: "ConvertRequest", *, as_json: bool) -> None:
-    from depthvlm_bench.convert.run import followed, open_source, plan_split, resolve_split
+    from depthvlm_bench.convert.request import followed, open_source
+    from depthvlm_bench.convert.run import plan_split, resolve_split
     from depthvlm_bench.records.receipts import count_reasons, reasons_text
 
     converter = followed(converter, request)

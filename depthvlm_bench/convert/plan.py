@@ -71,7 +71,7 @@ class Plan:
     def shard_key(self, index: int, versions: Mapping[str, str] | None = None) -> str:
         """What its receipt must carry: hash of rows, settings and the encoders' versions (default: ours)."""
         rows = [plan_row(frame) for frame in self.shard(index)]
-        made_by = dict(versions or codec_versions())
+        made_by = dict(versions or codec_versions(self.settings.backend))
         return sha256_json({"rows": rows, "settings": asdict(self.settings), "versions": made_by})
 
 

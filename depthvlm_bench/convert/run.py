@@ -1,12 +1,15 @@
 """A conversion from beginning to end: resolve the split, plan, write what is missing, finish."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from depthvlm_bench.cards import DatasetCard, Role
-from depthvlm_bench.convert.annotations import PUBLISHED, annotation_converter
+from depthvlm_bench.convert.annotations import PUBLISHED
+from depthvlm_bench.convert.execution import Execution
 from depthvlm_bench.convert.finish import (
     finish,
     finished_hash,
@@ -24,6 +27,8 @@ from depthvlm_bench.convert.plan import (
     write_plan,
 )
 from depthvlm_bench.convert.rebuild import Difference, differences, plan_from_manifest
+from depthvlm_bench.convert.request import ConvertRequest, followed, open_source, options_of
+from depthvlm_bench.convert.runlog import RunLog
 from depthvlm_bench.convert.settings import (
     ChosenSplit,
     SetSettings,
@@ -34,59 +39,41 @@ from depthvlm_bench.convert.settings import (
     set_folder,
 )
 from depthvlm_bench.convert.shards import convert_shard
-from depthvlm_bench.errors import CheckError, DataMissingError, UsageError
+from depthvlm_bench.convert.work import ShardWork
+from depthvlm_bench.convert.write import ShardWriter, valid_receipt
+from depthvlm_bench.engines.contract import Engine, Task
+from depthvlm_bench.errors import CheckError, UsageError
 from depthvlm_bench.frames import Converter, Source, Split
 from depthvlm_bench.hashing import sha256_file
 from depthvlm_bench.progress import Progress
-from depthvlm_bench.records.files import only_one, sweep_temporaries
-from depthvlm_bench.records.receipts import (
-    ShardReceipt,
-    count_reasons,
-    merge_counts,
-    read_receipt,
-    reasons_text,
-)
+from depthvlm_bench.records.files import held_parts, only_one, sweep_temporaries
+from depthvlm_bench.records.receipts import ShardReceipt, count_reasons, merge_counts, reasons_text
 from depthvlm_bench.sampling.manifest import manifest_hash, read_manifest
 
+__all__ = [
+    "ConvertRequest",
+    "ConvertSummary",
+    "convert",
+    "followed",
+    "open_source",
+    "options_of",
+    "plan_split",
+    "resolve_split",
+]
 
-@dataclass(frozen=True)
-class ConvertRequest:
-    """What the user asked for.
-
-    Attributes:
-        root: the raw tree.
-        data: the folder that holds set folders.
-        options: the converter's own options, as its options_type.
-        limit: at most this many images.
-        shard_rows: rows a shard; null: from the size of the first picture.
-        max_skip_share: a training split with a larger share of skipped frames is not finished.
-        retry_skipped: write shards anew that left frames out.
-        replan: forget an earlier plan and its shards.
-        manifest: rebuild exactly the set that this manifest pins.
-        sampling: strict, or compat for the paper's own choice of images and pixels.
-        annotations: follow this published list; `root` is then the folder of its pictures and depth.
-    """
-
-    root: Path
-    data: Path
-    role: Role = "eval"
-    options: object = None
-    source_split: str | None = None
-    allow_overlap: bool = False
-    limit: int | None = None
-    keep_source_image: bool = True
-    shard_rows: int | None = None
-    max_skip_share: float = 0.01
-    retry_skipped: bool = False
-    replan: bool = False
-    manifest: Path | None = None
-    sampling: str = "strict"
-    annotations: Path | None = None
+HERE = Execution()
+BUSY = "another process converts this set"
 
 
 @dataclass(frozen=True)
 class ConvertSummary:
-    """What a conversion did."""
+    """What a conversion did, and what is there of the split.
+
+    Attributes:
+        shards: of the whole split; shards_there: written by this or any other run; shards_resumed: of those
+            this run was to write, how many it found.
+        manifest_hash: empty while the split is not finished.
+    """
 
     set_name: str
     folder: Path
@@ -94,64 +81,26 @@ class ConvertSummary:
     images: int
     images_of_the_full_set: int | None
     shards: int
+    shards_there: int
     shards_resumed: int
     plan_resumed: bool
     replaced: int
     dropped: int
     skips: dict[str, int]
     bytes: int
-    manifest_hash: str
+    manifest_hash: str = ""
     differences: tuple[Difference, ...] = ()
     area_without_truth: float | None = None
+
+    @property
+    def finished(self) -> bool:
+        """Whether all shards are there, and with them what describes the whole split."""
+        return self.shards_there == self.shards
 
     @property
     def subset(self) -> bool:
         """Whether the set holds fewer images than the full evaluation set."""
         return self.images_of_the_full_set is not None and self.images < self.images_of_the_full_set
-
-
-def open_source(converter: Converter, root: Path, options: object = None) -> Source:
-    """Open a raw tree; DataMissingError where the folder does not exist."""
-    if not root.is_dir():
-        raise DataMissingError(
-            f"no raw {converter.card.name} tree",
-            where=root,
-            why="it is a file, not a folder" if root.exists() else "the folder does not exist",
-            next_step=f"dvbench datasets {converter.card.name} says where to get it",
-        )
-    return converter.open(root, options if options is not None else converter.options_type())
-
-
-def followed(converter: Converter, request: ConvertRequest) -> Converter:
-    """The converter itself, with the paper's range in compat sets, or one that follows a published list.
-
-    Raises:
-        UsageError: the request chooses images or pixels, which a list has chosen already.
-    """
-    card = converter.card
-    if request.annotations is not None or request.sampling == "compat":
-        card = replace(card, valid_max_m=card.compat_valid_max_m or card.valid_max_m)
-    if request.annotations is None:
-        return replace(converter, card=card)
-    chosen = {
-        "--split train": request.role == "train",
-        "--source-split": request.source_split is not None,
-        "--sampling compat": request.sampling != "strict",
-        "--limit": request.limit is not None,
-        "--manifest": request.manifest is not None,
-    }
-    if any(chosen.values()):
-        named = ", ".join(flag for flag, is_set in chosen.items() if is_set)
-        raise UsageError("--annotations follows a whole list", why=f"it goes with no {named}")
-    return annotation_converter(card, request.annotations)
-
-
-def options_of(converter: Converter, request: ConvertRequest) -> object:
-    """The reader's options: the user's, else those of the sampling."""
-    if request.options is not None:
-        return request.options
-    compat = converter.compat if request.sampling == "compat" else None
-    return compat if compat is not None else converter.options_type()
 
 
 def resolve_split(converter: Converter, request: ConvertRequest, source: Source) -> ChosenSplit:
@@ -208,6 +157,7 @@ def plan_split(
     folder = set_folder(request.data, chosen.set_name)
     earlier = None if request.replan else read_plan(folder, request.role)
     if earlier is not None:
+        settings = replace(settings, backend=earlier.settings.backend)  # fixed where it was planned
         _require_same(earlier, settings, request, folder)
         return earlier, True
     if manifest is not None:
@@ -226,71 +176,150 @@ def plan_split(
     return replace(plan, shard_rows=request.shard_rows or plan.shard_rows), False
 
 
-def convert(converter: Converter, request: ConvertRequest, progress: Progress) -> ConvertSummary:
+def convert(
+    converter: Converter, request: ConvertRequest, progress: Progress, execution: Execution = HERE
+) -> ConvertSummary:
     """Convert one split of one dataset, resuming what an earlier run of the same command left.
 
     Raises:
         DvbenchError: one of its family for each fault a user can act on; finished shards are kept.
+        OSError: the output cannot be written.
     """
-    converter = followed(converter, request)
+    engine = execution.make_engine()
+    if execution.shards is not None and request.replan:
+        raise UsageError(
+            "--replan goes with no --shards",
+            why="every job of an array would make the others' work anew",
+            next_step="--replan once without --shards, or delete the set's folder",
+        )
+    registered, converter = converter, followed(converter, request)
     source = open_source(converter, request.root, options_of(converter, request))
     try:
         chosen = resolve_split(converter, request, source)
         folder = set_folder(request.data, chosen.set_name)
-        with only_one(folder, "another process converts this set"):
-            plan, resumed = plan_split(converter, request, source, chosen, progress)
-            if not resumed:
-                _clear(folder, request.role)
-                write_plan(folder, plan)
-            sweep_temporaries(folder)
-            return _write(converter.card, folder, plan, source, request, progress, resumed)
+        run = _Run(registered, converter, request, execution, engine, source, chosen, folder, progress)
+        return run.all() if execution.shards is None else run.part(*execution.shards)
     finally:
         source.close()
 
 
-def _write(
-    card: DatasetCard,
-    folder: Path,
-    plan: Plan,
-    source: Source,
-    request: ConvertRequest,
-    progress: Progress,
-    plan_resumed: bool,
-) -> ConvertSummary:
-    receipts: list[ShardReceipt] = []
-    missing = 0
-    with progress.stage(f"writing {folder.name} {plan.settings.role}", len(plan.frames), "image") as advance:
-        for index in range(plan.shards):
-            receipt = read_receipt(folder, plan.shard_file(index))
-            stale = receipt is None or not receipt.holds(folder, plan.shard_key(index))
-            if receipt is None or stale or (request.retry_skipped and receipt.skips):
-                success_path(folder, request.role).unlink(missing_ok=True)
-                receipt = convert_shard(plan, index, source, card, folder)
-                missing += 1
-            receipts.append(receipt)
-            advance(len(plan.shard(index)))
-    skips = merge_counts([count_reasons(plan.skips), *(count_reasons(r.skips) for r in receipts)])
-    _check_skip_share(folder, plan, receipts, skips, request.max_skip_share)
-    whole = not missing and is_finished(folder, request.role)
-    digest = finished_hash(folder, request.role) if whole else finish(folder, plan, card, receipts)
-    pinned = read_manifest(request.manifest) if request.manifest else None
-    return ConvertSummary(
-        set_name=folder.name,
-        folder=folder,
-        settings=plan.settings,
-        images=sum(receipt.rows for receipt in receipts),
-        images_of_the_full_set=card.images if request.role == "eval" else None,
-        shards=plan.shards,
-        shards_resumed=plan.shards - missing,
-        plan_resumed=plan_resumed,
-        replaced=plan.replaced,
-        dropped=plan.dropped,
-        skips=skips,
-        bytes=sum(receipt.bytes for receipt in receipts),
-        manifest_hash=digest,
-        differences=differences(folder, receipts, pinned) if pinned else (),
-        area_without_truth=mean_area_without_truth(folder, receipts) if request.role == "eval" else None,
-    )
+@dataclass(frozen=True)
+class _Run:
+    """One run of the command, once it is known what is converted to where.
+
+    Attributes:
+        registered, converter: as it is registered, and as the request wants it (see `followed`).
+    """
+
+    registered: Converter
+    converter: Converter
+    request: ConvertRequest
+    execution: Execution
+    engine: Engine
+    source: Source
+    chosen: ChosenSplit
+    folder: Path
+    progress: Progress
+
+    def all(self) -> ConvertSummary:
+        """Write whatever is missing, and finish."""
+        with only_one(self.folder, BUSY):
+            if held := held_parts(self.folder):
+                raise CheckError(BUSY, where=self.folder, why=f"jobs of an array hold {', '.join(held)}")
+            plan, resumed = self._plan()
+            sweep_temporaries(self.folder, running_too=True)
+            writer = self._writer(plan)
+            try:
+                written = writer.write(range(plan.shards), retry_skipped=self.request.retry_skipped)
+            finally:
+                sweep_temporaries(self.folder, running_too=True)
+            return self._finish(plan, writer.receipts, plan.shards - written, resumed)
+
+    def part(self, first: int, last: int) -> ConvertSummary:
+        """Write some shards beside other jobs of an array; whichever finds all of them there finishes."""
+        with ExitStack() as held:
+            with only_one(self.folder, BUSY, wait=True):
+                plan, resumed = self._plan()
+                name = f"{self.request.role}-{first}-{last}"
+                held.enter_context(only_one(self.folder, "another job writes these shards", part=name))
+            wanted = range(first, min(last + 1, plan.shards))
+            own = {Path(plan.shard_file(shard)).stem for shard in wanted}
+            sweep_temporaries(self.folder, of=own, running_too=True)
+            writer = self._writer(plan)
+            try:
+                written = writer.write(wanted, retry_skipped=self.request.retry_skipped)
+            finally:
+                sweep_temporaries(self.folder, of=own, running_too=True)
+        with only_one(self.folder, BUSY, wait=True):
+            for shard in set(range(plan.shards)) - set(wanted):
+                if (receipt := valid_receipt(self.folder, plan, shard)) is not None:
+                    writer.receipts[shard] = receipt
+            return self._finish(plan, writer.receipts, len(wanted) - written, resumed)
+
+    def _plan(self) -> tuple[Plan, bool]:
+        """Take up the plan or make it; the folder is held."""
+        plan, resumed = plan_split(self.converter, self.request, self.source, self.chosen, self.progress)
+        if resumed:
+            return plan, True
+        _clear(self.folder, self.request.role)
+        write_plan(self.folder, plan)
+        written = read_plan(self.folder, self.request.role)
+        assert written is not None
+        return written, False
+
+    def _writer(self, plan: Plan) -> ShardWriter:
+        log = RunLog(self.folder, self.request.role, self.execution.shards)
+        return ShardWriter(self.folder, plan, self._task(plan), self.engine, self.progress, log)
+
+    def _task(self, plan: Plan) -> Task:
+        if self.engine.leaves_the_process:
+            paths = {name: getattr(self.request, name) for name in ("root", "annotations", "manifest")}
+            paths = {name: path.absolute() for name, path in paths.items() if path is not None}
+            request = replace(self.request, **paths)
+            return ShardWork(self.registered, request, self.folder.absolute(), plan.settings.hash)
+        return partial(_write_here, plan, self.source, self.converter.card, self.folder)
+
+    def _finish(
+        self, plan: Plan, by_shard: Mapping[int, ShardReceipt], shards_resumed: int, plan_resumed: bool
+    ) -> ConvertSummary:
+        """Write what describes the whole split, if all shards are there; the folder is held."""
+        receipts = [by_shard[shard] for shard in sorted(by_shard)]
+        skips = merge_counts([count_reasons(plan.skips), *(count_reasons(r.skips) for r in receipts)])
+        folder, request, card = self.folder, self.request, self.converter.card
+        summary = ConvertSummary(
+            set_name=folder.name,
+            folder=folder,
+            settings=plan.settings,
+            images=sum(receipt.rows for receipt in receipts),
+            images_of_the_full_set=card.images if request.role == "eval" else None,
+            shards=plan.shards,
+            shards_there=len(receipts),
+            shards_resumed=shards_resumed,
+            plan_resumed=plan_resumed,
+            replaced=plan.replaced,
+            dropped=plan.dropped,
+            skips=skips,
+            bytes=sum(receipt.bytes for receipt in receipts),
+        )
+        if not summary.finished:
+            return summary
+        _check_skip_share(folder, plan, receipts, skips, request.max_skip_share)
+        # Writing a shard takes the mark of success away, so what bears it needs nothing more.
+        whole = is_finished(folder, request.role)
+        digest = finished_hash(folder, request.role) if whole else finish(folder, plan, card, receipts)
+        pinned = read_manifest(request.manifest) if request.manifest else None
+        return replace(
+            summary,
+            manifest_hash=digest,
+            differences=differences(folder, receipts, pinned) if pinned else (),
+            area_without_truth=mean_area_without_truth(folder, receipts) if request.role == "eval" else None,
+        )
+
+
+def _write_here(
+    plan: Plan, source: Source, card: DatasetCard, folder: Path, shard: int, advance: Callable[[int], None]
+) -> ShardReceipt:
+    return convert_shard(plan, shard, source, card, folder, advance)
 
 
 def _check_skip_share(

@@ -1,11 +1,13 @@
 """One shard: a pure function of its plan rows, the settings and the raw tree."""
 
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from depthvlm_bench.cards import DatasetCard
-from depthvlm_bench.convert.plan import Plan, PlannedFrame, frame_boundary, require_valid_depth, require_z
+from depthvlm_bench.convert.plan import Plan, frame_boundary, require_valid_depth, require_z
+from depthvlm_bench.convert.plan_rows import PlannedFrame
 from depthvlm_bench.errors import PartialError
 from depthvlm_bench.frames import Skip, Source
 from depthvlm_bench.hashing import sha256_file
@@ -14,7 +16,18 @@ from depthvlm_bench.records.receipts import ShardReceipt, codec_versions
 from depthvlm_bench.records.writer import write_rows
 
 
-def convert_shard(plan: Plan, index: int, source: Source, card: DatasetCard, folder: Path) -> ShardReceipt:
+def _untold(_frames: int) -> None:
+    """Where nobody wants to hear of progress."""
+
+
+def convert_shard(
+    plan: Plan,
+    index: int,
+    source: Source,
+    card: DatasetCard,
+    folder: Path,
+    advance: Callable[[int], None] = _untold,
+) -> ShardReceipt:
     """Read, encode and write the frames of one shard; its receipt is written last.
 
     Args:
@@ -23,13 +36,20 @@ def convert_shard(plan: Plan, index: int, source: Source, card: DatasetCard, fol
         source: the raw tree.
         card: the dataset's card.
         folder: the set's folder.
+        advance: told of every frame that is done, kept or not.
 
     Raises:
+        OSError: the shard cannot be written; it names the file.
         PartialError: an evaluation frame that could be read while planning no longer can.
     """
     skips: list[Skip] = []
     path = folder / "data" / plan.shard_file(index)
-    written = write_rows(path, _records(plan, plan.shard(index), source, card, skips))
+    try:
+        written = write_rows(path, _records(plan, plan.shard(index), source, card, skips, advance))
+    except OSError as error:  # what the source may raise has become a skip: this is the output
+        if error.filename is not None or error.errno is None:
+            raise
+        raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
     receipt = ShardReceipt(
         key=plan.shard_key(index),
         file=path.name,
@@ -37,14 +57,19 @@ def convert_shard(plan: Plan, index: int, source: Source, card: DatasetCard, fol
         sha256=sha256_file(path),
         bytes=path.stat().st_size,
         skips=tuple(skips),
-        versions=codec_versions(),
+        versions=codec_versions(plan.settings.backend),
     )
     receipt.write(folder)
     return receipt
 
 
 def _records(
-    plan: Plan, frames: tuple[PlannedFrame, ...], source: Source, card: DatasetCard, skips: list[Skip]
+    plan: Plan,
+    frames: tuple[PlannedFrame, ...],
+    source: Source,
+    card: DatasetCard,
+    skips: list[Skip],
+    advance: Callable[[int], None],
 ) -> Iterator[dict[str, Any]]:
     spec = plan.settings.record_spec(card)
     for planned in frames:
@@ -65,3 +90,4 @@ def _records(
                 next_step="restore the file and run again, or plan anew with --replan",
             )
         yield from encoded
+        advance(1)

@@ -14,6 +14,8 @@ from depthvlm_bench.cards import Role
 from depthvlm_bench.convert.finish import manifest_path, read_columns, success_path
 from depthvlm_bench.convert.plan import Plan, PlannedFrame, plan_path, read_plan
 from depthvlm_bench.convert.verify_rows import Finding, row_findings
+from depthvlm_bench.engines.contract import Done, Engine, Failed, Stop
+from depthvlm_bench.engines.here import ThisProcess
 from depthvlm_bench.errors import DvbenchError
 from depthvlm_bench.hashing import sha256_file
 from depthvlm_bench.progress import Progress
@@ -34,18 +36,22 @@ def roles_of(folder: Path) -> list[Role]:
     return [role for role in roles if any(any(folder.glob(p.format(role))) for p in patterns)]
 
 
-def verify(folder: Path, roles: Sequence[Role], progress: Progress) -> list[Finding]:
-    """Check every file and every record of some splits of a set; memory stays at one row group.
+def verify(
+    folder: Path, roles: Sequence[Role], progress: Progress, engine: Engine | None = None
+) -> list[Finding]:
+    """Check every file and every record of some splits of a set; memory stays at one row group a worker.
 
     Args:
         folder: the set's folder.
         roles: the splits to check.
         progress: told of stages, and of what is worth knowing but no fault.
+        engine: where shards are checked; None: one after the other in this process.
 
     Returns:
-        what is wrong, in the order it was found; empty for a set that is whole.
+        what is wrong, in the order of the shards; empty for a set that is whole.
     """
-    return [finding for role in roles for finding in _verify_split(folder, role, progress)]
+    chosen = engine or ThisProcess()
+    return [finding for role in roles for finding in _verify_split(folder, role, progress, chosen)]
 
 
 @dataclass
@@ -57,7 +63,24 @@ class _Split:
     receipts: list[ShardReceipt] = field(default_factory=list)
 
 
-def _verify_split(folder: Path, role: Role, progress: Progress) -> Iterator[Finding]:
+@dataclass(frozen=True)
+class ShardCheck:
+    """The check of one shard by its number, as a task for engines; gives its findings and its receipt."""
+
+    folder: Path
+    plan: Plan
+
+    def __call__(
+        self, index: int, advance: Callable[[int], None]
+    ) -> tuple[list[Finding], ShardReceipt | None]:
+        """All that is wrong with the shard in itself and against its plan rows."""
+        one = _Split(self.folder, self.plan)
+        findings = list(_check_shard(one, index, advance))
+        findings += [finding for receipt in one.receipts for finding in _check_key(one, index, receipt)]
+        return findings, next(iter(one.receipts), None)
+
+
+def _verify_split(folder: Path, role: Role, progress: Progress, engine: Engine) -> Iterator[Finding]:
     if not success_path(folder, role).is_file():
         why = f"there is no {success_path(folder, role).name}; the same dvbench convert finishes it"
         yield Finding("the conversion was not finished", str(folder), why)
@@ -72,12 +95,30 @@ def _verify_split(folder: Path, role: Role, progress: Progress) -> Iterator[Find
         return
     split = _Split(folder, plan)
     with progress.stage(f"verifying {folder.name} {role}", len(plan.frames), "image") as advance:
-        for index in range(plan.shards):
-            yield from _check_shard(split, index, advance)
-    yield from _check_keys(split, progress)
+        yield from _check_shards(split, engine, advance)
+    _note_versions(split, progress)
     yield from _check_strays(split)
     if len(split.receipts) == plan.shards and success_path(folder, role).is_file():
         yield from _check_whole(split)
+
+
+def _check_shards(split: _Split, engine: Engine, advance: Callable[[int], None]) -> Iterator[Finding]:
+    """Findings of all shards in their order, whichever is checked first; receipts go to the split."""
+    checked: dict[int, tuple[list[Finding], ShardReceipt | None]] = {}
+    task, shards = ShardCheck(split.folder, split.plan), range(split.plan.shards)
+    for event in engine.run(task, shards, Stop(), lambda _shard, more: advance(more)):
+        if isinstance(event, Failed):
+            raise event.error
+        if isinstance(event, Done):
+            checked[event.item] = event.result
+        elif event.given_up:
+            path = split.folder / "data" / split.plan.shard_file(event.item)
+            why = f"{event.times} processes died over it"
+            checked[event.item] = ([Finding("a shard could not be checked", str(path), why)], None)
+    for index in shards:
+        findings, receipt = checked[index]
+        split.receipts += [receipt] if receipt is not None else []
+        yield from findings
 
 
 def _check_shard(split: _Split, index: int, advance: Callable[[int], None]) -> Iterator[Finding]:
@@ -150,15 +191,17 @@ def _check_ids(
         yield Finding("a receipt skips a frame that was not planned", str(path), unknown[0])
 
 
-def _check_keys(split: _Split, progress: Progress) -> Iterator[Finding]:
-    """Receipts against the plan, with the library versions that each receipt names."""
-    numbers = {split.plan.shard_file(index): index for index in range(split.plan.shards)}
-    for receipt in split.receipts:
-        if receipt.key != split.plan.shard_key(numbers[receipt.file], receipt.versions):
-            why = "its key is not that of the plan's rows and settings"
-            yield Finding("a receipt is of another plan", str(receipt_path(split.folder, receipt.file)), why)
+def _check_key(split: _Split, index: int, receipt: ShardReceipt) -> Iterator[Finding]:
+    """A receipt against its plan rows, with the library versions that it names."""
+    if receipt.key != split.plan.shard_key(index, receipt.versions):
+        why = "its key is not that of the plan's rows and settings"
+        yield Finding("a receipt is of another plan", str(receipt_path(split.folder, receipt.file)), why)
+
+
+def _note_versions(split: _Split, progress: Progress) -> None:
+    """Say where a set was made with other libraries than these."""
     made_by = {tuple(sorted(receipt.versions.items())) for receipt in split.receipts}
-    for versions in made_by - {tuple(sorted(codec_versions().items()))}:
+    for versions in made_by - {tuple(sorted(codec_versions(split.plan.settings.backend).items()))}:
         named = ", ".join(f"{name} {number}" for name, number in versions)
         progress.note(f"{split.folder.name}: made with {named}; bytes may differ from what you would make")
 

@@ -6,6 +6,7 @@ import pytest
 from raw_argoverse2 import write_argoverse2_tree
 from raw_nuscenes import VAL_SCENE, write_nuscenes_tree
 from raw_scannetpp import EMPTY, GOOD, VAL, VAL_ABSENT, VAL_BROKEN_JSON, write_scannetpp_tree
+from raw_waymo import write_waymo_tree
 
 from depthvlm_bench.convert.plan import (
     MAX_SHARD_ROWS,
@@ -262,11 +263,29 @@ def test_a_plan_with_one_frame_has_one_shard(scannetpp_plan):
 
 
 def test_ray_distance_is_no_depth_of_a_strict_set(tmp_path):
-    """Options that make frames as the paper's scripts made them go with compat sampling alone."""
+    """Whatever a converter's options say: a third party's may have no compat options to tell by."""
     truth = write_argoverse2_tree(tmp_path / "raw")
     converter = load_converter("argoverse2")
     request = ConvertRequest(truth.root, tmp_path / "data", options=converter.compat)
     for role in ("eval", "train"):
         with pytest.raises(UsageError, match=r"ray homogeneous distance, not z-depth.*--sampling compat"):
-            convert(converter, replace(request, role=role), Silent())
+            convert(replace(converter, compat=None), replace(request, role=role), Silent())
     assert convert(converter, replace(request, sampling="compat"), Silent()).images
+
+
+@pytest.mark.parametrize("name", ["argoverse2", "ddad", "eth3d", "nuscenes", "nyuv2-sun", "sunrgbd", "waymo"])
+def test_frames_of_the_paper_s_scripts_are_for_compat_sets(name, tmp_path):
+    converter = load_converter(name)
+    request = ConvertRequest(tmp_path, tmp_path / "data", options=converter.compat)
+    with pytest.raises(UsageError, match=r"-o .* is for compat sets.*--sampling compat"):
+        convert(converter, request, Silent())
+
+
+def test_options_that_are_tuples_do_not_stop_a_run_from_being_resumed(tmp_path):
+    """JSON has lists only: the same command typed twice once found other settings."""
+    truth = write_waymo_tree(tmp_path / "raw")
+    request = ConvertRequest(truth.root, tmp_path / "data")
+    converter = load_converter("waymo")
+    first = convert(converter, request, Silent())
+    again = convert(converter, request, Silent())
+    assert again.plan_resumed and again.shards_resumed == first.shards

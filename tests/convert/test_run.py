@@ -29,8 +29,9 @@ from depthvlm_bench.registry import load_converter
 
 
 def files_of(folder):
-    """Every file of a set and its bytes."""
-    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+    """Every file of a set and its bytes; logs are no part of it."""
+    files = {str(p.relative_to(folder)): p for p in sorted(folder.rglob("*")) if p.is_file()}
+    return {name: path.read_bytes() for name, path in files.items() if not name.startswith("logs/")}
 
 
 def rows_of(folder, role="eval"):

@@ -11,11 +11,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
-from raw_nuscenes import real_nuscenes_tree
+from raw_nuscenes import real_nuscenes_tree, write_nuscenes_tree
 
 from depthvlm_bench.convert.finish import finish
 from depthvlm_bench.convert.plan import read_plan, write_plan
 from depthvlm_bench.convert.verify import roles_of, verify
+from depthvlm_bench.engines.local import LocalProcesses
 from depthvlm_bench.hashing import sha256_file
 from depthvlm_bench.progress import Silent
 from depthvlm_bench.records.pictures import encode_depth_png, encode_png, pixels_sha256
@@ -564,3 +565,17 @@ def test_a_finding_reads_as_one_line(folder):
     (line,) = (line for line in lines if "stored depth" in line)
     assert "1 of 10 points; number 3 is" in line
     assert "\n" not in line
+
+
+def test_workers_find_what_one_process_finds_in_the_same_order(tmp_path, convert_split):
+    truth = write_nuscenes_tree(tmp_path / "raw")
+    folder = convert_split("nuscenes", truth.root, tmp_path / "data", shard_rows=2).folder
+    shards = sorted((folder / "data").glob("eval-*.parquet"))
+    assert len(shards) > 3
+    for shard in (shards[-1], shards[0]):
+        with shard.open("r+b") as file:
+            file.seek(shard.stat().st_size // 2)
+            file.write(b"\x55" * 16)
+    alone = verify(folder, ["eval"], Silent())
+    assert {Path(finding.where).name for finding in alone} >= {shards[0].name, shards[-1].name}
+    assert verify(folder, ["eval"], Silent(), LocalProcesses(2)) == alone
