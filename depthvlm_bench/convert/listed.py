@@ -6,7 +6,8 @@ import numpy as np
 
 from depthvlm_bench.cards import DatasetCard
 from depthvlm_bench.convert.annotations import listed_points
-from depthvlm_bench.convert.plan import Plan, PlannedFrame, Points, cut, frame_boundary, index_frames
+from depthvlm_bench.convert.plan import Plan, cut, frame_boundary, index_frames
+from depthvlm_bench.convert.plan_rows import PlannedFrame, Points
 from depthvlm_bench.convert.settings import SetSettings
 from depthvlm_bench.errors import DataMissingError, FrameError
 from depthvlm_bench.frames import DepthGrid, Frame, FrameRef, Skip, Source, scorable

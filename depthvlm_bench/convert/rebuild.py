@@ -10,7 +10,8 @@ import pyarrow as pa
 
 from depthvlm_bench.cards import DatasetCard
 from depthvlm_bench.convert.finish import read_columns
-from depthvlm_bench.convert.plan import Plan, PlannedFrame, cut, frame_boundary, index_frames
+from depthvlm_bench.convert.plan import Plan, cut, frame_boundary, index_frames
+from depthvlm_bench.convert.plan_rows import PlannedFrame
 from depthvlm_bench.convert.settings import SetSettings
 from depthvlm_bench.errors import UsageError
 from depthvlm_bench.frames import FrameRef, Skip, Source

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from depthvlm_bench.convert.plan_rows import PlannedFrame, StoredFrames, plan_row, write_plan_rows
+from depthvlm_bench.convert.plan_rows import PlannedFrame, Row, StoredFrames, plan_row, write_plan_rows
 from depthvlm_bench.convert.settings import SetSettings
 from depthvlm_bench.errors import CheckError
 from depthvlm_bench.frames import Skip, Source
@@ -50,7 +50,8 @@ def sorted_frames(
     if pieces:
         pieces.append(_written(Path(aside.name) / f"{len(pieces)}.parquet", piece, settings, aside))
         path = Path(aside.name) / "sorted.parquet"
-        write_plan_rows(path, heapq.merge(*(part.rows() for part in pieces), key=_ROW_ORDER), 1, {})
+        merged: Iterator[Row] = heapq.merge(*(part.rows() for part in pieces), key=_ROW_ORDER)
+        write_plan_rows(path, merged, 1, {})
         for part in pieces:
             part.path.unlink()
     frames: Sequence[PlannedFrame] = StoredFrames(path, settings, aside) if pieces else tuple(piece)

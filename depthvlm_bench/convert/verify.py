@@ -12,7 +12,8 @@ import pyarrow.parquet as pq
 
 from depthvlm_bench.cards import Role
 from depthvlm_bench.convert.finish import manifest_path, read_columns, success_path
-from depthvlm_bench.convert.plan import Plan, PlannedFrame, plan_path, read_plan
+from depthvlm_bench.convert.plan import Plan, plan_path, read_plan
+from depthvlm_bench.convert.plan_rows import PlannedFrame
 from depthvlm_bench.convert.verify_rows import Finding, row_findings
 from depthvlm_bench.engines.contract import Done, Engine, Failed, Stop
 from depthvlm_bench.engines.here import ThisProcess

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from depthvlm_bench.conventions import FLAG_OCCLUSION_SUSPECT, FloatArray, IntArray, pixel_index
-from depthvlm_bench.convert.plan import PlannedFrame
+from depthvlm_bench.convert.plan_rows import PlannedFrame
 from depthvlm_bench.convert.settings import SetSettings
 from depthvlm_bench.errors import FrameError
 from depthvlm_bench.frames import Depth, DepthPoints, undistorted
