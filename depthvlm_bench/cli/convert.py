@@ -182,9 +182,11 @@ def print_summary(summary: "ConvertSummary") -> None:
     if summary.skips:
         click.echo(f"  left out: {reasons_text(summary.skips)}")
     if summary.replaced or summary.dropped:
-        click.echo(f"  images replaced: {summary.replaced}, dropped without a substitute: {summary.dropped}")
+        absent = ", the share of absent scenes included" if "missing_scene" in summary.skips else ""
+        click.echo(f"  images replaced: {summary.replaced}, without a substitute: {summary.dropped}{absent}")
     if summary.area_without_truth is not None:
-        click.echo(f"  picture area without ground truth: {summary.area_without_truth:.1%}")
+        bare = f"{summary.area_without_truth:.1%}"
+        click.echo(f"  {summary.points:,} points; picture area without ground truth: {bare}")
     if settings.set_kind == "overlap":
         click.echo("  made from a training split: marked `overlap`, shown unranked")
     elif settings.set_kind != "strict":

@@ -65,6 +65,13 @@ def finish(folder: Path, plan: Plan, card: DatasetCard, receipts: Sequence[Shard
     return digest
 
 
+def asked_points(folder: Path, role: Role) -> int:
+    """How many points a finished evaluation split asks."""
+    with reading(manifest_path(folder, role), "--replan makes it anew"):
+        lists = pq.read_table(manifest_path(folder, role), columns=["points"])["points"]
+        return sum(len(points or ()) for points in lists.to_pylist())
+
+
 def mean_area_without_truth(folder: Path, receipts: Sequence[ShardReceipt]) -> float:
     """Share of the picture area without ground truth, mean over an evaluation split's images."""
     extras = read_columns(folder, receipts, ["extra"])["extra"].to_pylist()

@@ -11,6 +11,7 @@ from depthvlm_bench.cards import DatasetCard, Role
 from depthvlm_bench.convert.annotations import PUBLISHED
 from depthvlm_bench.convert.execution import Execution
 from depthvlm_bench.convert.finish import (
+    asked_points,
     finish,
     finished_hash,
     is_finished,
@@ -91,6 +92,7 @@ class ConvertSummary:
     manifest_hash: str = ""
     differences: tuple[Difference, ...] = ()
     area_without_truth: float | None = None
+    points: int | None = None
 
     @property
     def finished(self) -> bool:
@@ -313,6 +315,7 @@ class _Run:
             manifest_hash=digest,
             differences=differences(folder, receipts, pinned) if pinned else (),
             area_without_truth=mean_area_without_truth(folder, receipts) if request.role == "eval" else None,
+            points=asked_points(folder, "eval") if request.role == "eval" else None,
         )
 
 

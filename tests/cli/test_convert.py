@@ -131,3 +131,8 @@ def test_a_published_list_can_be_tried_without_writing(dvbench, tmp_path, publis
 )
 def test_a_published_list_leaves_nothing_to_choose(dvbench, published, flags):
     dvbench(*published, *flags, code=2)
+
+
+def test_the_summary_counts_points_and_area(dvbench, tree):
+    out = dvbench("convert", "ibims1", "--root", tree)
+    assert "  300 points; picture area without ground truth: " in out
