@@ -23,7 +23,7 @@ from raw_nuscenes import (
     write_nuscenes_tree,
 )
 
-from depthvlm_bench.errors import CheckError, DataMissingError, DvbenchError, FrameError
+from depthvlm_bench.errors import CheckError, DataMissingError, DvbenchError, FrameError, UsageError
 from depthvlm_bench.frames import FrameRef, Skip, Split
 from depthvlm_bench.geometry.rigid import transform_points
 from depthvlm_bench.records.reader import RecordSet
@@ -402,12 +402,14 @@ def test_a_compat_set_says_what_it_measures_and_asks_where_the_raster_has_depth(
             assert abs(depth_m - raster[int(row_index), int(column)] / 256) < 1 / 256 + 1e-4
 
 
-def test_options_are_part_of_the_sets_identity(truth, tmp_path, convert_split):
+def test_sets_without_ego_motion_are_compat_sets_of_another_identity(truth, tmp_path, convert_split):
     hashes = set()
-    for options in (CONVERTER.options_type(), CONVERTER.options_type(ego_motion=False)):
-        summary = convert_split("nuscenes", truth.root, tmp_path / str(len(hashes)), options=options)
+    for sampling in ("strict", "compat"):
+        summary = convert_split("nuscenes", truth.root, tmp_path / sampling, sampling=sampling)
         hashes |= {row["options_hash"] for row in RecordSet(summary.folder, "eval").rows()}
     assert len(hashes) == 2
+    with pytest.raises(UsageError, match="-o ego_motion=false is for compat sets"):
+        convert_split("nuscenes", truth.root, tmp_path, options=CONVERTER.options_type(ego_motion=False))
 
 
 # Order, roots, layout
