@@ -41,6 +41,8 @@ PLAN_SCHEMA = pa.schema(
 )
 # Rows read at a time where a plan stays on disk; no shard is read in more pieces than it has thousands.
 GROUP_ROWS = 1000
+# Of these, made to objects at a time: a merge holds as many of every piece.
+OBJECT_ROWS = 50
 
 Points = list[dict[str, Any]]
 Row = dict[str, Any]
@@ -166,4 +168,6 @@ class StoredFrames(Sequence[PlannedFrame]):
             for group, (first, end) in enumerate(itertools.pairwise(self._starts)):
                 if first < stop and end > start:
                     rows = file.read_row_group(group).slice(max(0, start - first), None)
-                    yield from rows.slice(0, min(stop, end) - max(start, first)).to_pylist()
+                    rows = rows.slice(0, min(stop, end) - max(start, first))
+                    for batch in rows.to_batches(max_chunksize=OBJECT_ROWS):
+                        yield from batch.to_pylist()

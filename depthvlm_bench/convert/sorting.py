@@ -55,7 +55,7 @@ def sorted_frames(
         for part in pieces:
             part.path.unlink()
     frames: Sequence[PlannedFrame] = StoredFrames(path, settings, aside) if pieces else tuple(piece)
-    _refuse_doubles(frames, np.array(names, dtype=np.uint64))
+    _refuse_doubles(frames, np.frombuffer(names, dtype=np.uint64) if names else np.empty(0, np.uint64))
     return frames
 
 
@@ -66,8 +66,8 @@ def _written(path: Path, piece: list[PlannedFrame], settings: SetSettings, aside
 
 
 def _refuse_doubles(frames: Sequence[PlannedFrame], names: npt.NDArray[np.uint64]) -> None:
-    found, times = np.unique(names, return_counts=True)
-    suspects = {int(name) for name in found[times > 1]}
+    in_order = np.sort(names)
+    suspects = set(in_order[1:][in_order[1:] == in_order[:-1]].tolist())
     seen: set[str] = set()
     for frame in frames if suspects else ():
         if hash64(frame.ref.id) in suspects:
