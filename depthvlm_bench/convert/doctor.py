@@ -12,7 +12,7 @@ import numpy as np
 
 from depthvlm_bench.cards import DatasetCard, Role
 from depthvlm_bench.conventions import FloatArray
-from depthvlm_bench.convert.plan import frame_boundary
+from depthvlm_bench.convert.candidates import frame_boundary
 from depthvlm_bench.convert.run import open_source
 from depthvlm_bench.convert.settings import check_disjoint, choose_split
 from depthvlm_bench.errors import CheckError, DataMissingError

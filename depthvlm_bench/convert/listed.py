@@ -1,16 +1,17 @@
 """Plans that follow the paper's lists: its published annotations, and its selection made again (compat)."""
 
-from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
 from depthvlm_bench.cards import DatasetCard
 from depthvlm_bench.convert.annotations import listed_points
-from depthvlm_bench.convert.plan import Plan, cut, frame_boundary, index_frames
+from depthvlm_bench.convert.candidates import Candidates, Crew
+from depthvlm_bench.convert.plan import Plan, cut, index_frames
 from depthvlm_bench.convert.plan_rows import PlannedFrame, Points
 from depthvlm_bench.convert.settings import SetSettings
 from depthvlm_bench.errors import DataMissingError, FrameError
-from depthvlm_bench.frames import DepthGrid, Frame, FrameRef, Skip, Source, scorable
+from depthvlm_bench.frames import DepthGrid, Frame, Skip, Source, scorable
 from depthvlm_bench.geometry.camera import inside
 from depthvlm_bench.progress import Progress
 from depthvlm_bench.records.codec import canonical_grid, listed_columns
@@ -27,18 +28,17 @@ from depthvlm_bench.sampling.compat import (
 from depthvlm_bench.sampling.pick import Pick
 
 
-def plan_published(source: Source, card: DatasetCard, settings: SetSettings, progress: Progress) -> Plan:
+def plan_published(
+    source: Source, card: DatasetCard, settings: SetSettings, progress: Progress, crew: Crew | None = None
+) -> Plan:
     """Every line of an annotation file that can be read; the others are counted."""
     skips: list[Skip] = []
     refs = index_frames(source, settings.split, skips)
-    frames: list[PlannedFrame] = []
+    candidates = Candidates(source, card, settings, as_listed, crew)
     with progress.stage("reading the list", len(refs), "image") as advance:
-        for ref in refs:
-            with frame_boundary(ref.id, skips):
-                frame = source.read(ref)
-                frame.picture.decode()
-                frames.append(_planned(frame, listed_points(ref), card))
-            advance(1)
+        candidates.read_ahead(refs, advance)
+        read = [candidates.outcome(ref, skips, advance) for ref in refs]
+    frames = [frame for frame in read if frame is not None]
     if not frames:
         raise DataMissingError(
             f"{card.name}: no image of the list can be used",
@@ -50,19 +50,28 @@ def plan_published(source: Source, card: DatasetCard, settings: SetSettings, pro
     return cut(settings, frames, source, card, skips, Pick(dropped=len(refs) - len(frames)))
 
 
-def plan_compat(source: Source, card: DatasetCard, settings: SetSettings, progress: Progress) -> Plan:
+def as_listed(frame: Frame, card: DatasetCard, _settings: SetSettings) -> PlannedFrame:
+    """A frame with the points that the list has for it."""
+    return _planned(frame, listed_points(frame.ref), card)
+
+
+def plan_compat(
+    source: Source, card: DatasetCard, settings: SetSettings, progress: Progress, crew: Crew | None = None
+) -> Plan:
     """The paper's selection of images and pixels, of frames read under the converter's compat options."""
     skips: list[Skip] = []
     refs = index_frames(source, settings.split, skips)
     budget, per_image = settings.images or len(refs), card.points_per_image or 0
     with progress.stage("choosing images as the paper does", min(budget, len(refs)), "image") as advance:
-        usable = _usable(refs, source, card, skips, advance)
+        candidates = Candidates(source, card, settings, has_depth, crew)
         grouped = card.grouping != "none"
-        rows = (
-            pick_balanced([r.group for r in refs], budget, usable)
+        choose = (
+            partial(pick_balanced, [r.group for r in refs], budget)
             if grouped
-            else pick_uniform(len(refs), budget, usable)
+            else partial(pick_uniform, len(refs), budget)
         )
+        candidates.read_ahead([refs[row] for row in choose(lambda _row: True)], advance)
+        rows = choose(lambda row: candidates.outcome(refs[row], skips, advance) is not None)
     total = None if grouped else card.points_total or budget * per_image
     counts = points_per_row(len(rows), per_image, total) if rows else []
     frames: list[PlannedFrame] = []
@@ -77,23 +86,11 @@ def plan_compat(source: Source, card: DatasetCard, settings: SetSettings, progre
     return cut(settings, frames, source, card, skips, Pick(dropped=min(budget, len(refs)) - len(frames)))
 
 
-def _usable(
-    refs: list[FrameRef], source: Source, card: DatasetCard, skips: list[Skip], advance: Callable[[int], None]
-) -> Callable[[int], bool]:
-    """Whether a row's depth has one pixel in range (masks are not looked at), and its frame can be read."""
-
-    def usable(index: int) -> bool:
-        good = False
-        with frame_boundary(refs[index].id, skips):
-            frame = source.read(refs[index])
-            frame.picture.decode()
-            good = bool((_depth_m(frame, card) > 0).any())
-            if not good:
-                raise FrameError("no_valid_depth", "no depth in range")
-            advance(1)
-        return good
-
-    return usable
+def has_depth(frame: Frame, card: DatasetCard, _settings: SetSettings) -> bool:
+    """True where one pixel of a frame's depth is in range (masks are not looked at), else FrameError."""
+    if not (_depth_m(frame, card) > 0).any():
+        raise FrameError("no_valid_depth", "no depth in range")
+    return True
 
 
 def _depth_m(frame: Frame, card: DatasetCard) -> Float32Array:

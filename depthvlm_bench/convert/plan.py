@@ -1,15 +1,16 @@
 """The plan: which frames a split holds, in which shard, and (for evaluation) which pixels are asked."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import pyarrow.parquet as pq
 
 from depthvlm_bench.cards import DatasetCard, Role
 from depthvlm_bench.config import from_mapping
+from depthvlm_bench.convert.candidates import Candidates, Crew, frame_boundary
 from depthvlm_bench.convert.plan_rows import (
     GROUP_ROWS,
     PlannedFrame,
@@ -20,7 +21,7 @@ from depthvlm_bench.convert.plan_rows import (
 )
 from depthvlm_bench.convert.settings import PLAN_METADATA_KEY, SetSettings
 from depthvlm_bench.convert.sorting import sorted_frames, spread_choice, taken
-from depthvlm_bench.errors import CheckError, DataMissingError, DvbenchError, FrameError, UsageError
+from depthvlm_bench.errors import CheckError, DataMissingError, FrameError, UsageError
 from depthvlm_bench.frames import DepthPoints, Frame, FrameRef, Skip, Source, Split, scorable
 from depthvlm_bench.hashing import canonical_json, sha256_json
 from depthvlm_bench.progress import Progress
@@ -80,19 +81,6 @@ def plan_path(folder: Path, role: Role) -> Path:
     return folder / f"plan-{role}.parquet"
 
 
-@contextmanager
-def frame_boundary(ref_id: str, skips: list[Skip]) -> Iterator[None]:
-    """The one place where a frame's failure, whatever it is, becomes a counted skip."""
-    try:
-        yield
-    except FrameError as error:
-        skips.append(Skip(ref_id, error.reason, error.detail))
-    except (DvbenchError, MemoryError):
-        raise
-    except Exception as error:  # noqa: BLE001 - a reader may fail in any way on a broken file
-        skips.append(Skip(ref_id, "unreadable", f"{type(error).__name__}: {error}"))
-
-
 def index_frames(source: Source, split: Split, skips: list[Skip]) -> list[FrameRef]:
     """All frames of a split in order; what the index itself leaves out is appended to `skips`."""
     refs: dict[str, FrameRef] = {}
@@ -133,26 +121,26 @@ def draw_points(frame: Frame, card: DatasetCard, count: int, seed: str) -> tuple
     return point_rows(pool, chosen), point_rows(pool, balanced)
 
 
-def plan_evaluation(source: Source, card: DatasetCard, settings: SetSettings, progress: Progress) -> Plan:
+def asked_pixels(frame: Frame, card: DatasetCard, settings: SetSettings) -> tuple[Points, Points]:
+    """Both point lists of an evaluation frame, as many points as its card asks; see `draw_points`."""
+    return draw_points(frame, card, points_asked(card, frame.ref.scene, frame.ref.frame), settings.seed)
+
+
+def plan_evaluation(
+    source: Source, card: DatasetCard, settings: SetSettings, progress: Progress, crew: Crew | None = None
+) -> Plan:
     """Choose images, read each candidate to the end, replace what fails, and freeze the points."""
     skips: list[Skip] = []
     refs = index_frames(source, settings.split, skips)
     budget = settings.images or len(refs)
-    drawn: dict[str, tuple[Points, Points]] = {}
+    absent = {skip.group for skip in skips if skip.group}
+    choose = partial(pick_images, refs, budget, seed=settings.seed, absent_groups=absent)
+    candidates = Candidates(source, card, settings, asked_pixels, crew)
     with progress.stage("choosing images", min(budget, len(refs)), "image") as advance:
-
-        def eligible(ref: FrameRef) -> bool:
-            with frame_boundary(ref.id, skips):
-                frame = source.read(ref)
-                frame.picture.decode()
-                count = points_asked(card, ref.scene, ref.frame)
-                drawn[ref.id] = draw_points(frame, card, count, settings.seed)
-                advance(1)
-            return ref.id in drawn
-
-        absent = {skip.group for skip in skips if skip.group}
-        pick = pick_images(refs, budget, eligible, settings.seed, absent_groups=absent)
-    return cut(settings, [PlannedFrame(r, *drawn[r.id]) for r in pick.refs], source, card, skips, pick)
+        candidates.read_ahead(choose(lambda _ref: True).refs, advance)
+        pick = choose(lambda ref: candidates.outcome(ref, skips, advance) is not None)
+    frames = [PlannedFrame(ref, *candidates.known[ref.id].outcome) for ref in pick.refs]
+    return cut(settings, frames, source, card, skips, pick)
 
 
 def plan_training(source: Source, card: DatasetCard, settings: SetSettings) -> Plan:

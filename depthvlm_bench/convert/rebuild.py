@@ -9,12 +9,14 @@ import numpy as np
 import pyarrow as pa
 
 from depthvlm_bench.cards import DatasetCard
+from depthvlm_bench.convert.candidates import Candidates, Crew
 from depthvlm_bench.convert.finish import read_columns
-from depthvlm_bench.convert.plan import Plan, cut, frame_boundary, index_frames
+from depthvlm_bench.convert.plan import Plan, cut, index_frames
 from depthvlm_bench.convert.plan_rows import PlannedFrame
 from depthvlm_bench.convert.settings import SetSettings
 from depthvlm_bench.errors import UsageError
-from depthvlm_bench.frames import FrameRef, Skip, Source
+from depthvlm_bench.frames import Frame, Skip, Source
+from depthvlm_bench.progress import Progress
 from depthvlm_bench.records.codec import decode_depth
 from depthvlm_bench.records.receipts import ShardReceipt
 from depthvlm_bench.sampling.pick import Pick
@@ -38,7 +40,14 @@ class Difference:
     detail: str
 
 
-def plan_from_manifest(source: Source, card: DatasetCard, settings: SetSettings, manifest: pa.Table) -> Plan:
+def plan_from_manifest(
+    source: Source,
+    card: DatasetCard,
+    settings: SetSettings,
+    manifest: pa.Table,
+    progress: Progress,
+    crew: Crew | None = None,
+) -> Plan:
     """The plan of exactly the manifest's images with exactly its points; images not in the tree are skips.
 
     Raises:
@@ -53,16 +62,17 @@ def plan_from_manifest(source: Source, card: DatasetCard, settings: SetSettings,
     indexed = [ref for ref in index_frames(source, settings.split, skips) if ref.id in pinned]
     found = {ref.id for ref in indexed}
     skips += [Skip(record, "missing_image", "not in this raw tree") for record in sorted(set(pinned) - found)]
-    refs = [ref for ref in indexed if _readable(source, ref, skips)]
+    candidates = Candidates(source, card, settings, as_it_is, crew)
+    with progress.stage("reading the manifest's images", len(indexed), "image") as advance:
+        candidates.read_ahead(indexed, advance)
+        refs = [ref for ref in indexed if candidates.outcome(ref, skips, advance)]
     frames = [PlannedFrame(r, pinned[r.id]["points"], pinned[r.id]["points_balanced"]) for r in refs]
     return cut(settings, frames, source, card, skips, Pick(dropped=len(pinned) - len(refs)))
 
 
-def _readable(source: Source, ref: FrameRef, skips: list[Skip]) -> bool:
-    before = len(skips)
-    with frame_boundary(ref.id, skips):
-        source.read(ref).picture.decode()
-    return len(skips) == before
+def as_it_is(_frame: Frame, _card: DatasetCard, _settings: SetSettings) -> bool:
+    """True: a frame that can be read is taken, and compared with its pin when it is written."""
+    return True
 
 
 def differences(folder: Path, receipts: Sequence[ShardReceipt], manifest: pa.Table) -> tuple[Difference, ...]:

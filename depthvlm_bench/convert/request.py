@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from depthvlm_bench.cards import Role
+from depthvlm_bench.cards import DatasetCard, Role
 from depthvlm_bench.convert.annotations import annotation_converter
 from depthvlm_bench.errors import DataMissingError, UsageError
 from depthvlm_bench.frames import Converter, Source
@@ -78,6 +78,26 @@ def followed(converter: Converter, request: ConvertRequest) -> Converter:
         named = ", ".join(flag for flag, is_set in chosen.items() if is_set)
         raise UsageError("--annotations follows a whole list", why=f"it goes with no {named}")
     return annotation_converter(card, request.annotations)
+
+
+# A process opens its tree once, however much work it is given; another tree takes the place of the last.
+_KEPT: list[tuple[Converter, ConvertRequest, Source, DatasetCard]] = []
+
+
+def kept_open(converter: Converter, request: ConvertRequest) -> tuple[Source, DatasetCard]:
+    """The tree of a request, for work that was sent to this process; it stays open until another is meant.
+
+    Args:
+        converter: as registered.
+        request: with absolute paths.
+    """
+    if not _KEPT or _KEPT[0][:2] != (converter, request):
+        while _KEPT:
+            _KEPT.pop()[2].close()
+        meant = followed(converter, request)
+        source = open_source(meant, request.root, options_of(meant, request))
+        _KEPT.append((converter, request, source, meant.card))
+    return _KEPT[0][2:]
 
 
 def _refuse_paper_options(converter: Converter, request: ConvertRequest) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from depthvlm_bench.cards import DatasetCard, Role
 from depthvlm_bench.convert.annotations import PUBLISHED
+from depthvlm_bench.convert.candidates import Crew
 from depthvlm_bench.convert.execution import Execution
 from depthvlm_bench.convert.finish import (
     asked_points,
@@ -141,9 +142,18 @@ def _require_compat(converter: Converter) -> None:
 
 
 def plan_split(
-    converter: Converter, request: ConvertRequest, source: Source, chosen: ChosenSplit, progress: Progress
+    converter: Converter,
+    request: ConvertRequest,
+    source: Source,
+    chosen: ChosenSplit,
+    progress: Progress,
+    crew: Crew | None = None,
 ) -> tuple[Plan, bool]:
-    """Plan a split, or take up the plan of an earlier run (last item: whether so)."""
+    """Plan a split, or take up the plan of an earlier run (last item: whether so).
+
+    Args:
+        crew: reads candidates beside this process.
+    """
     card = converter.card
     manifest = read_manifest(request.manifest) if request.manifest else None
     settings = make_settings(
@@ -163,13 +173,13 @@ def plan_split(
         _require_same(earlier, settings, request, folder)
         return earlier, True
     if manifest is not None:
-        plan = plan_from_manifest(source, card, settings, manifest)
+        plan = plan_from_manifest(source, card, settings, manifest, progress, crew)
     elif settings.sampling == "published":
-        plan = plan_published(source, card, settings, progress)
+        plan = plan_published(source, card, settings, progress, crew)
     elif settings.sampling == "compat":
-        plan = plan_compat(source, card, settings, progress)
+        plan = plan_compat(source, card, settings, progress, crew)
     elif request.role == "eval":
-        plan = plan_evaluation(source, card, settings, progress)
+        plan = plan_evaluation(source, card, settings, progress, crew)
     else:
         plan = plan_training(source, card, settings)
     refuse_shared_scenes(
@@ -260,7 +270,10 @@ class _Run:
 
     def _plan(self) -> tuple[Plan, bool]:
         """Take up the plan or make it; the folder is held."""
-        plan, resumed = plan_split(self.converter, self.request, self.source, self.chosen, self.progress)
+        crew = Crew(self.engine, self.registered, self._absolute_request())
+        plan, resumed = plan_split(
+            self.converter, self.request, self.source, self.chosen, self.progress, crew
+        )
         if resumed:
             return plan, True
         _clear(self.folder, self.request.role)
@@ -275,11 +288,14 @@ class _Run:
 
     def _task(self, plan: Plan) -> Task:
         if self.engine.leaves_the_process:
-            paths = {name: getattr(self.request, name) for name in ("root", "annotations", "manifest")}
-            paths = {name: path.absolute() for name, path in paths.items() if path is not None}
-            request = replace(self.request, **paths)
-            return ShardWork(self.registered, request, self.folder.absolute(), plan.settings.hash)
+            folder = self.folder.absolute()
+            return ShardWork(self.registered, self._absolute_request(), folder, plan.settings.hash)
         return partial(_write_here, plan, self.source, self.converter.card, self.folder)
+
+    def _absolute_request(self) -> ConvertRequest:
+        """The request as a process in another folder has to read it."""
+        paths = {name: getattr(self.request, name) for name in ("root", "annotations", "manifest")}
+        return replace(self.request, **{n: path.absolute() for n, path in paths.items() if path is not None})
 
     def _finish(
         self, plan: Plan, by_shard: Mapping[int, ShardReceipt], shards_resumed: int, plan_resumed: bool

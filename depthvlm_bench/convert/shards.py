@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from depthvlm_bench.cards import DatasetCard
-from depthvlm_bench.convert.plan import Plan, frame_boundary, require_valid_depth, require_z
+from depthvlm_bench.convert.candidates import frame_boundary
+from depthvlm_bench.convert.plan import Plan, require_valid_depth, require_z
 from depthvlm_bench.convert.plan_rows import PlannedFrame
 from depthvlm_bench.errors import PartialError
 from depthvlm_bench.frames import Skip, Source

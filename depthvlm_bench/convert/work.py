@@ -7,13 +7,12 @@ from typing import NamedTuple
 import pyarrow as pa
 
 from depthvlm_bench import __version__
-from depthvlm_bench.cards import DatasetCard
 from depthvlm_bench.convert.plan import Plan, read_plan
-from depthvlm_bench.convert.request import ConvertRequest, followed, open_source, options_of
+from depthvlm_bench.convert.request import ConvertRequest, kept_open
 from depthvlm_bench.convert.shards import convert_shard
 from depthvlm_bench.engines.contract import Advance
 from depthvlm_bench.errors import CheckError
-from depthvlm_bench.frames import Converter, Source
+from depthvlm_bench.frames import Converter
 from depthvlm_bench.records.receipts import ShardReceipt
 
 
@@ -37,37 +36,39 @@ class ShardWork:
 
     def __call__(self, shard: int, advance: Advance) -> ShardReceipt:
         """Write one shard."""
-        opened = _opened(self)
-        return convert_shard(opened.plan, shard, opened.source, opened.card, self.folder, advance)
+        plan = _plan_of(self)
+        source, card = kept_open(self.converter, self.request)
+        return convert_shard(plan, shard, source, card, self.folder, advance)
 
 
 class _Opened(NamedTuple):
     work: ShardWork
     plan: Plan
-    source: Source
-    card: DatasetCard
 
 
-# A process opens its tree once, however many shards it is given; another tree takes the place of the last.
 _LAST: list[_Opened] = []
 
 
-def _opened(work: ShardWork) -> _Opened:
-    if not _LAST or _LAST[0].work != work:
-        while _LAST:
-            _LAST.pop().source.close()
-        _LAST.append(_open(work))
-    return _LAST[0]
-
-
-def _open(work: ShardWork) -> _Opened:
-    """Open plan and tree.
+def _plan_of(work: ShardWork) -> Plan:
+    """The plan of the work, read once.
 
     Raises:
         CheckError: what is found here is not what the set was planned with.
     """
+    if not _LAST or _LAST[0].work != work:
+        _LAST[:] = [_Opened(work, _read(work))]
+    return _LAST[0].plan
+
+
+def hold_arrow_small() -> None:
+    """Let Arrow, in this process, use one thread and give memory back: its own pool keeps 60 MB of it."""
     pa.set_cpu_count(1)
     pa.set_io_thread_count(1)
+    pa.set_memory_pool(pa.system_memory_pool())
+
+
+def _read(work: ShardWork) -> Plan:
+    hold_arrow_small()
     if work.version != __version__:
         raise CheckError(
             "a worker has another depthvlm-bench than the run that planned",
@@ -75,7 +76,6 @@ def _open(work: ShardWork) -> _Opened:
             why=f"{__version__}, planned with {work.version}",
             next_step="install the same version on every machine",
         )
-    converter = followed(work.converter, work.request)
     plan = read_plan(work.folder, work.request.role)
     if plan is None or plan.settings.hash != work.settings_hash:
         raise CheckError(
@@ -84,5 +84,4 @@ def _open(work: ShardWork) -> _Opened:
             why="gone" if plan is None else "its settings are others",
             next_step="run the command again, by itself",
         )
-    source = open_source(converter, work.request.root, options_of(converter, work.request))
-    return _Opened(work, plan, source, converter.card)
+    return plan

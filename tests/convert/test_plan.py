@@ -15,7 +15,6 @@ from depthvlm_bench.convert.plan import (
     PlannedFrame,
     default_shard_rows,
     draw_points,
-    frame_boundary,
     index_frames,
     plan_evaluation,
     plan_training,
@@ -234,26 +233,6 @@ def test_default_shard_rows_come_from_the_first_frame_that_can_be_read(scannetpp
     assert default_shard_rows(broken + good, source, card, "eval") == default_shard_rows(
         good, source, card, "eval"
     )
-
-
-def test_the_boundary_turns_any_failure_of_a_frame_into_a_skip():
-    skips = []
-    with frame_boundary("a", skips):
-        raise FrameError("time_gap", "late")
-    with frame_boundary("b", skips):
-        raise RuntimeError("what a reader may do")
-    with frame_boundary("c", skips):
-        pass
-    assert [(skip.id, skip.reason) for skip in skips] == [("a", "time_gap"), ("b", "unreadable")]
-    assert "RuntimeError: what a reader may do" in skips[1].detail
-
-
-@pytest.mark.parametrize("error", [UsageError("x"), KeyboardInterrupt(), SystemExit(1)])
-def test_the_boundary_lets_through_what_is_no_frame_s_failure(error):
-    skips = []
-    with pytest.raises(type(error)), frame_boundary("a", skips):
-        raise error
-    assert skips == []
 
 
 def test_a_plan_with_one_frame_has_one_shard(scannetpp_plan):
