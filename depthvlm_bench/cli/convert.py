@@ -123,6 +123,7 @@ def command(
     from depthvlm_bench.convert.execution import Execution
     from depthvlm_bench.convert.request import ConvertRequest
     from depthvlm_bench.convert.run import convert
+    from depthvlm_bench.convert.work import hold_arrow_small
     from depthvlm_bench.registry import load_converter
 
     converter = load_converter(dataset)
@@ -152,6 +153,7 @@ def command(
         _dry_run(converter, request, as_json=as_json)
         return
     execution = Execution(workers, engine, address, shards)
+    hold_arrow_small()
     summary = convert(converter, request, ScreenProgress(), execution)
     if as_json:
         print_json(asdict(summary))

@@ -7,8 +7,8 @@ from multiprocessing.connection import wait
 from typing import Any
 
 from depthvlm_bench.engines.contract import MAX_DEATHS, Died, Done, Event, Failed, Stop, Task
+from depthvlm_bench.engines.environment import worker_environment
 from depthvlm_bench.engines.stopping import children_deaf_to_signals
-from depthvlm_bench.engines.threads import children_with_one_thread
 from depthvlm_bench.engines.worker import DONE, FAILED, READY, TICK, serve
 from depthvlm_bench.errors import CheckError
 
@@ -57,7 +57,7 @@ class _Worker:
         context = get_context("spawn")
         self.connection, theirs = context.Pipe()
         self.process = context.Process(target=serve, args=(theirs, task), daemon=True)
-        with children_with_one_thread(), children_deaf_to_signals():
+        with worker_environment(), children_deaf_to_signals():
             self.process.start()
         theirs.close()  # else the pipe would not end with the process
         self.ready = False
@@ -112,6 +112,8 @@ class _Crew:
 
     def leave(self) -> None:
         """End all processes."""
+        for worker in self.workers:
+            worker.connection.close()  # they end side by side
         for worker in self.workers:
             worker.leave()
 

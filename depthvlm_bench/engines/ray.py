@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import Any
 
 from depthvlm_bench.engines.contract import MAX_DEATHS, Died, Done, Event, Failed, Stop, Task
-from depthvlm_bench.engines.threads import ONE_THREAD
+from depthvlm_bench.engines.environment import WORKER_ENVIRONMENT
 from depthvlm_bench.errors import DataMissingError, UsageError
 
 LOOK_S = 1.0
@@ -55,7 +55,7 @@ class RayTasks:
         try:
             self.ray.init(
                 **where,
-                runtime_env={"env_vars": ONE_THREAD},
+                runtime_env={"env_vars": WORKER_ENVIRONMENT},
                 log_to_driver=False,
                 logging_level="ERROR",
                 configure_logging=True,

@@ -19,9 +19,9 @@ from engine_tasks import (
 )
 
 from depthvlm_bench.engines.contract import Died, Done, Failed, Stop
+from depthvlm_bench.engines.environment import WORKER_ENVIRONMENT
 from depthvlm_bench.engines.here import ThisProcess
 from depthvlm_bench.engines.local import LocalProcesses
-from depthvlm_bench.engines.threads import ONE_THREAD
 from depthvlm_bench.errors import CheckError
 
 
@@ -46,7 +46,7 @@ def test_workers_have_one_thread_and_the_parent_keeps_its_own(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "5")
     monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
     ((event,), _) = collected(LocalProcesses(1), threads_here, [0])
-    assert ONE_THREAD.items() <= event.result.items()
+    assert WORKER_ENVIRONMENT.items() <= event.result.items()
     assert os.environ["OMP_NUM_THREADS"] == "5"
     assert "MKL_NUM_THREADS" not in os.environ
 
