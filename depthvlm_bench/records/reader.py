@@ -202,16 +202,21 @@ class TrainingItem:
 
 
 def training_rows(table: pa.Table) -> Iterator[dict[str, Any]]:
-    """Rows of a table with TRAINING_COLUMNS, their LiDAR points as arrays instead of lists of numbers."""
+    """Rows of a table with TRAINING_COLUMNS; pictures and LiDAR points are views of it, never copied."""
     for batch in table.to_batches():
         columns = dict(zip(batch.schema.names, batch.columns, strict=True))
-        points = columns.pop("depth_points")
+        images, points = columns.pop("image"), columns.pop("depth_points")
         for index in range(len(batch)):
-            lists = points[index]
-            arrays = {name: lists[name].values.to_numpy() for name in lists} if lists.is_valid else None
-            # One row at a time: the pictures of a whole row group would be copied at once.
+            image, lists = images[index], points[index]
+            # One row at a time: the source pictures of a whole row group would be copied at once.
             row = {name: column[index].as_py() for name, column in columns.items()}
-            yield row | {"depth_points": arrays}
+            row["image"] = {"bytes": _octets(image["bytes"])} if image.is_valid else None
+            row["depth_points"] = {n: lists[n].values.to_numpy() for n in lists} if lists.is_valid else None
+            yield row
+
+
+def _octets(value: pa.BinaryScalar) -> memoryview:
+    return memoryview(value.as_buffer()).cast("B")  # it calls its octets signed, which decoders refuse
 
 
 def training_item(row: Mapping[str, Any], memory: PixelMemory | None = None) -> TrainingItem:
