@@ -4,6 +4,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ def codec_versions(backend: str = PILLOW) -> dict[str, str]:
     return {name: _version(name) for name in (*CODEC_LIBRARIES, *BACKEND_LIBRARIES.get(backend, ()))}
 
 
+@cache  # asked once a shard; a search of all that is installed takes a millisecond
 def _version(library: str) -> str:
     try:
         return version(library)
