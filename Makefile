@@ -37,7 +37,9 @@ demo: $(VENV)/.core
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest
 
+# With Ray, so that its tests are not skipped.
 test-slow: $(VENV)/.dev
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev,ray]"
 	$(BIN)/python -m pytest -m slow
 
 mutants: $(VENV)/.dev
@@ -58,6 +60,7 @@ devkits:
 # Both report and judge nothing: machines differ. With torch installed in the environment its fast path is measured.
 bench: $(VENV)/.core
 	$(BIN)/python benchmarks/bench_convert.py
+	$(BIN)/python benchmarks/bench_workers.py
 	$(BIN)/python benchmarks/bench_scoring.py
 
 bench-short: $(VENV)/.core

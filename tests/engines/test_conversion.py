@@ -1,5 +1,6 @@
 """A conversion by workers, in parts, beside others and against faults: the set is the undisturbed one."""
 
+import ctypes
 import json
 import os
 import re
@@ -231,11 +232,33 @@ def test_an_output_that_cannot_be_written_is_one_line(tree, tmp_path):
     done = run(tree, tmp_path / "file" / "data")
     assert done.returncode == ExitCode.CHECK_FAILED
     assert done.stderr.startswith("error: Not a directory")
-    if os.geteuid() != 0:
-        (tmp_path / "data").mkdir(mode=0o555)
-        done = run(tree, tmp_path / "data")
-        assert done.returncode == ExitCode.CHECK_FAILED
-        assert done.stderr.startswith("error: Permission denied")
+
+
+def heed_permissions():
+    """Take from root what lets it write anywhere; other users have nothing to lose."""
+    if os.geteuid() == 0:
+        cap_dac_override, cap_dac_read_search, pr_capbset_drop = 1, 2, 24
+        for capability in (cap_dac_override, cap_dac_read_search):
+            assert ctypes.CDLL(None).prctl(pr_capbset_drop, capability, 0, 0, 0) == 0
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_read_only_output_is_one_line_and_is_left_as_it_was(tree, undisturbed, tmp_path, workers):
+    """A folder that was finished, one of its shards lost, then closed to writing."""
+    folder = Path(shutil.copytree(undisturbed, tmp_path / "nuscenes"))
+    next((folder / "receipts").glob("train-00001-*")).unlink()
+    before = set_files(folder)
+    folders = [folder, *(path for path in folder.iterdir() if path.is_dir())]
+    for path in folders:
+        path.chmod(0o555)
+    done = run(tree, tmp_path, "--workers", workers, preexec_fn=heed_permissions)
+    for path in folders:
+        path.chmod(0o755)
+    assert done.returncode == ExitCode.CHECK_FAILED, done.stderr
+    (line,) = [text for text in done.stderr.splitlines() if text.startswith("error:")]
+    assert re.match(r"error: Permission denied \[", line)
+    assert "Traceback" not in done.stderr
+    assert set_files(folder) == before
 
 
 def test_a_frame_that_vanishes_under_workers_is_one_error_and_mending_resumes(tree, undisturbed, tmp_path):
