@@ -121,6 +121,14 @@ class Bench:
             for group in range(file.num_row_groups):
                 yield from training_rows(file.read_row_group(group, TRAINING_COLUMNS, use_threads=False))
 
+    def random_rows(self, backend: str) -> Iterator[dict[str, Any]]:
+        """As many rows as there are, each by itself out of its row group, as a shuffling loader reads."""
+        with pq.ParquetFile(self.shard(backend)) as file:
+            for row in np.random.default_rng(0).permutation(len(self.refs)):
+                group, at = divmod(int(row), file.metadata.row_group(0).num_rows)
+                table = file.read_row_group(group, TRAINING_COLUMNS, use_threads=False)
+                yield from training_rows(table.slice(at, 1))
+
     def write_paper_depth(self) -> list[Path]:
         """Depth of each frame as the paper's scripts leave it: PNGs, for LiDAR of the picture's size."""
         paths = [self.work / f"depth-{index}.png" for index in range(len(self.frames))]
@@ -205,6 +213,7 @@ def frames(bench: Bench, backend: str, rounds: int) -> list[Row]:
         "from raw": raw,
         "item": lambda: drain(map(training_item, bench.rows(backend), repeat(memory))),
         "parquet": lambda: drain(bench.rows(backend)),
+        "random": lambda: drain(bench.random_rows(backend)),
     }
     ms = cpu_ms(works, rounds=rounds, units=len(bench.refs))
     indoor = not isinstance(bench.frames[0].depth, DepthPoints)
@@ -219,7 +228,8 @@ def frames(bench: Bench, backend: str, rounds: int) -> list[Row]:
         _share("whole frame", ms["whole"], "one decode", ms["one decode"], 0 if indoor else 3.5),
         Row("item from raw files", ms["from raw"]),
         _share("item read back", ms["item"], "from raw", ms["from raw"], 1 / 7),
-        Row("  of that parquet", ms["parquet"]),
+        Row("  of that parquet, row after row", ms["parquet"]),
+        Row("parquet, a row by itself", ms["random"]),
     ]
 
 
