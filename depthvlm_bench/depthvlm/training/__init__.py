@@ -1,0 +1,1 @@
+"""Training the model: data straight from converted sets, mixed with general instruction data."""
