@@ -2,16 +2,21 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+# Tests that run models have an environment of their own: the core must do without torch.
+MODEL_VENV ?= .venv-models
+MODEL_BIN := $(MODEL_VENV)/bin
+MODEL_TESTS := tests/depthvlm tests/baselines tests/predict tests/cli/test_efficiency.py tests/cli/test_eval_checkpoint.py \
+	tests/cli/test_models.py tests/cli/test_predict.py tests/cli/test_train.py tests/records/test_backends.py
 PACKAGES := depthvlm_bench converters baselines manifests
 TYPECHECK := build/typecheck
 # A release whose CPU build is known to do.
 TORCH ?= 2.13.0
 
-.PHONY: help demo test test-slow mutants devkits bench bench-short lint typecheck format clean
+.PHONY: help demo test test-core test-models test-slow mutants devkits bench bench-short lint typecheck format clean
 
 help:
 	@echo "make demo       raw trees to a leaderboard on procedural scenes (./dvbench-demo)"
-	@echo "make test       all tests but the slow ones"
+	@echo "make test       all tests but the slow ones: test-core without torch, test-models with it"
 	@echo "make test-slow  the long simulations"
 	@echo "make mutants    known faults of readers, planted one at a time: each must be caught"
 	@echo "make devkits    projections against the datasets' own devkits, in environments of their own (3 GB)"
@@ -34,13 +39,25 @@ $(VENV)/.dev: $(VENV)/.core
 demo: $(VENV)/.core
 	$(BIN)/dvbench demo
 
-test: $(VENV)/.dev
+$(MODEL_VENV)/.dev: setup.cfg pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(MODEL_VENV)
+	$(MODEL_BIN)/python -m pip install --quiet --constraint constraints.txt torch==$(TORCH)
+	$(MODEL_BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev,models,train]"
+	@touch $@
+
+test: test-core test-models
+
+test-core: $(VENV)/.dev
 	$(BIN)/python -m pytest
 
+test-models: $(MODEL_VENV)/.dev
+	$(MODEL_BIN)/python -m pytest $(MODEL_TESTS)
+
 # With Ray, so that its tests are not skipped.
-test-slow: $(VENV)/.dev
+test-slow: $(VENV)/.dev $(MODEL_VENV)/.dev
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev,ray]"
 	$(BIN)/python -m pytest -m slow
+	$(MODEL_BIN)/python -m pytest -m slow $(MODEL_TESTS)
 
 mutants: $(VENV)/.dev
 	$(BIN)/python tests/mutants/run.py
@@ -58,10 +75,11 @@ devkits:
 	build/devkit-nuscenes/bin/python -P -m pytest tests/converters/test_devkits.py
 
 # Both report and judge nothing: machines differ. With torch installed in the environment its fast path is measured.
-bench: $(VENV)/.core
+bench: $(VENV)/.core $(MODEL_VENV)/.dev
 	$(BIN)/python benchmarks/bench_convert.py
 	$(BIN)/python benchmarks/bench_workers.py
 	$(BIN)/python benchmarks/bench_scoring.py
+	$(MODEL_BIN)/python benchmarks/bench_eval.py
 
 bench-short: $(VENV)/.core
 	$(BIN)/python benchmarks/bench_convert.py --short
@@ -85,4 +103,4 @@ format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
 
 clean:
-	rm -rf build dvbench-demo $(VENV)
+	rm -rf build dvbench-demo $(VENV) $(MODEL_VENV)

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from depthvlm_bench.cli.chosen_model import checkpoint_option, model_option
 from depthvlm_bench.cli.common import (
     ScreenProgress,
     camera_option,
@@ -33,11 +34,13 @@ READOUT_GAP = 0.002
 EXAMPLES = (
     "dvbench eval --model constant-2m",
     "dvbench eval --model row-prior --set ibims1 --fit-on nuscenes",
+    "dvbench eval --model runs/my-training/final -o dtype=float32",
 )
 
 
 @click.command("eval", epilog=examples(*EXAMPLES))
-@click.option("--model", "name", required=True, help="One of `dvbench models`.")
+@model_option
+@checkpoint_option
 @click.option("--set", "set_names", multiple=True, help="A converted set.  [default: all evaluation sets]")
 @data_option
 @protocol_option
@@ -72,6 +75,7 @@ EXAMPLES = (
 @json_option
 def command(
     name: str,
+    checkpoint: str | None,
     set_names: tuple[str, ...],
     data: Path | None,
     protocol_name: str,
@@ -94,19 +98,20 @@ def command(
 
     Predictions are kept as they come; the same command resumes, and predicts nothing twice.
     """
+    from depthvlm_bench.cli.chosen_model import choose_model
     from depthvlm_bench.cli.sets import choose_sets, selected
-    from depthvlm_bench.config import parse_options
     from depthvlm_bench.errors import UsageError
+    from depthvlm_bench.predict.once import loaded_once
     from depthvlm_bench.predict.runner import POINT_LISTS, RunSettings, check_settings
     from depthvlm_bench.records.where import normal_where
-    from depthvlm_bench.registry import load_model
     from depthvlm_bench.scoring.evaluate import evaluate, with_fit
     from depthvlm_bench.scoring.protocol import load_protocol
 
     where = normal_where(where)
 
-    model, protocol = load_model(name), load_protocol(protocol_name)
-    options: Any = parse_options(model.options_type, pairs, f"-o of {name}")
+    protocol = load_protocol(protocol_name)
+    model, options = choose_model(name, checkpoint, pairs, as_the_paper=protocol.readout == "compat_index")
+    model = loaded_once(model)
     folder = data or workspace / "data"
     if fit_on and not model.card.fitted:
         raise UsageError(f"{name} is not fitted", why="--fit-on goes with best-constant and row-prior")

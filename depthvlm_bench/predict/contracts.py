@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -92,11 +93,13 @@ class DenseMap:
         depth_m: (h, w) float32 z-depth, NaN where undefined, on a grid of the model's own size.
         crop: (left, top, width, height) of the view that the map covers, px; None: all of it.
         resize: the adapter's rule for bringing the map to that size, half-pixel centres.
+        text: what the model wrote beside it.
     """
 
     depth_m: npt.NDArray[np.float32]
     crop: tuple[int, int, int, int] | None = None
     resize: Literal["bilinear", "nearest"] = "bilinear"
+    text: str | None = None
 
 
 @dataclass(frozen=True)
@@ -137,6 +140,21 @@ Predictor = DensePredictor | PointPredictor
 
 
 @dataclass(frozen=True)
+class Identity:
+    """What identifies a model as it was asked for, beyond its name.
+
+    Attributes:
+        options: what its label says: options that are not the model's defaults.
+        loaded: checkpoint, hash of its weights, precision and all else that can change an answer.
+        machine: what it runs on; no part of the identity.
+    """
+
+    options: dict[str, Any]
+    loaded: dict[str, Any] = field(default_factory=dict)
+    machine: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Model:
     """One registered model.
 
@@ -144,8 +162,15 @@ class Model:
         build: makes the predictor, without loading anything.
         options_type: frozen dataclass of its options; those of a fitted model have `fit_on`, the folders of
             the training sets.
+        compat_options: option values with which it runs as the paper's code does, for protocols that
+            reproduce that code.
+        identify: options -> what identifies them, for models with weights; None: the options themselves.
+        recognises: whether a folder is a checkpoint that `-o checkpoint=FOLDER` of this model loads.
     """
 
     card: ModelCard
     build: Callable[[], Predictor]
     options_type: type = NoOptions
+    compat_options: Mapping[str, Any] = field(default_factory=dict)
+    identify: Callable[[Any], Identity] | None = None
+    recognises: Callable[[Path], bool] | None = None

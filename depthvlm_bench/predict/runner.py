@@ -25,7 +25,8 @@ from depthvlm_bench.predict.contracts import (
     View,
 )
 from depthvlm_bench.predict.keep import declare_maps, keep_map
-from depthvlm_bench.predict.readout import ViewMap, read_bilinear, read_nearest, to_view
+from depthvlm_bench.predict.memory import Portions
+from depthvlm_bench.predict.readout import SeenMap, read_nearest, to_view
 from depthvlm_bench.predict.store import RunStore
 from depthvlm_bench.progress import Progress
 from depthvlm_bench.records.codec import compat_depth_m, record_grid, source_camera
@@ -54,6 +55,7 @@ DEPTH_COLUMNS = (
 )
 
 Row = Mapping[str, Any]
+_Answered = tuple[list[dict[str, Any]], list[dict[str, Any]]]
 Keep = Callable[[str, DenseMap], None]
 
 
@@ -112,14 +114,20 @@ def predict(
     predictor = model.build()
     predictor.load(options)
     batch_size = settings.batch or model.card.max_batch
+    portions = Portions(batch_size, progress.note)
     keep = _keeper(store) if settings.keep_maps else None
+
+    def answer(rows: Sequence[Row]) -> _Answered:
+        return _answer(predictor, model.card, rows, missing, settings, keep)
+
     with progress.stage(f"{store.spec.label} on {records.name}", len(missing), "image") as advance:
         part, predicted = _Part(store), 0
         try:
             for rows in _batches(records, missing, batch_size):
-                part.add(*_answer(predictor, model.card, rows, missing, settings, keep))
-                predicted += len(rows)
-                advance(len(rows))
+                for number, answered in portions.each(rows, answer, lambda row: str(row["id"])):
+                    part.add(*answered)
+                    predicted += number
+                    advance(number)
         finally:
             part.flush()
     if predicted != len(missing):
@@ -191,7 +199,7 @@ def _answer(
     lists: Mapping[str, Sequence[str]],
     settings: RunSettings,
     keep: Keep | None,
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+) -> _Answered:
     shown = [view_of(row, settings.input, card.preferred_focal_px) for row in rows]
     views = [_view(row, source_view, card, settings) for row, source_view in zip(rows, shown, strict=True)]
     predictions: list[dict[str, Any]] = []
@@ -204,7 +212,7 @@ def _answer(
     if len(maps) != len(views):
         raise CheckError(f"{card.id} returned {len(maps)} maps for {len(views)} pictures")
     for row, source_view, dense_map in zip(rows, shown, maps, strict=True):
-        view_map = to_view(dense_map, *source_view.picture.size)
+        view_map = SeenMap(dense_map, *source_view.picture.size)
         if keep is not None:
             keep(row["id"], dense_map)
         for name in lists[row["id"]]:
@@ -234,10 +242,10 @@ def _view_points(row: Row, shown: SourceView, name: str) -> FloatArray:
 
 
 def _read_map(
-    row: Row, shown: SourceView, view_map: ViewMap, dense_map: DenseMap, name: str
+    row: Row, shown: SourceView, view_map: SeenMap, dense_map: DenseMap, name: str
 ) -> list[dict[str, Any]]:
     u, v = _view_points(row, shown, name).T
-    nearest, bilinear = read_nearest(view_map, u, v), read_bilinear(view_map, u, v)
+    nearest, bilinear = view_map.nearest(u, v), view_map.bilinear(u, v)
     # The paper's code indexes the model's own grid with canonical pixels, whatever the grid's size.
     as_is = read_nearest(np.asarray(dense_map.depth_m, np.float32), u, v) if name == "listed" else None
     in_map = inside(u, v, *shown.picture.size)
@@ -251,6 +259,7 @@ def _read_map(
             "compat_index_m": None if as_is is None else _value(as_is[index]),
             "in_map": bool(in_map[index]),
             "outcome": _outcome(nearest[index]),
+            "raw_text": dense_map.text,
         }
         for index in range(len(u))
     ]
@@ -292,15 +301,15 @@ def _outcome(value: float) -> Outcome:
     return "ok" if value > 0 else "nonpositive"
 
 
-def _dense_sums(row: Row, shown: SourceView, view_map: ViewMap, *, structure: bool) -> dict[str, Any]:
+def _dense_sums(row: Row, shown: SourceView, view_map: SeenMap, *, structure: bool) -> dict[str, Any]:
     """Sums over every valid depth of the record, compared where the truth lies: the map is read there."""
     depth = depth_of(row)
     u, v = shown.view_from_source.apply(*depth.source_pixels())
     asked = scorable(depth, row["valid_min"], row["valid_max"]) & inside(u, v, *shown.picture.size)
-    prediction_m, truth_m = read_nearest(view_map, u[asked], v[asked]), depth.depth_m[asked]
+    prediction_m, truth_m = view_map.nearest(u[asked], v[asked]), depth.depth_m[asked]
     sums = to_columns(image_statistics(prediction_m, truth_m, flags=depth.flags[asked]))
     found = {"id": row["id"]} | sums | aligned_metrics(prediction_m, truth_m)
-    return found | (_structure(row, depth, asked, read_nearest(view_map, u, v)) if structure else {})
+    return found | (_structure(row, depth, asked, view_map.nearest(u, v)) if structure else {})
 
 
 def _structure(row: Row, depth: Depth, asked: BoolArray, prediction_m: FloatArray) -> dict[str, float]:
@@ -316,8 +325,10 @@ def _structure(row: Row, depth: Depth, asked: BoolArray, prediction_m: FloatArra
 
 def _compat_counts(row: Row, dense_map: DenseMap, settings: RunSettings) -> dict[str, Any]:
     """Dense counts of a listed record as the paper's code has them, on the canonical picture."""
+    if not row["compat_xy"] or settings.input != "canonical":
+        return {}
     depth = depth_of(row)
-    if not row["compat_xy"] or settings.input != "canonical" or not isinstance(depth, DepthGrid):
+    if not isinstance(depth, DepthGrid):
         return {}
     grid = record_grid(row)
     truth_m = compat_depth_m(depth, grid, row["valid_min"], row["valid_max"])

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +55,7 @@ class RunSpec:
         options: the model's options, without paths.
         fit: training set -> manifest hash, for fitted models.
         track: whether the model was given the camera.
+        loaded: which weights, and in what precision (`Identity.loaded`); empty for models without.
     """
 
     model: str
@@ -67,11 +68,12 @@ class RunSpec:
     manifest_hash: str
     input: InputMode
     track: str
+    loaded: dict[str, Any] = field(default_factory=dict)
 
     @property
     def hash(self) -> str:
-        """The run's identity."""
-        return sha256_json(self)
+        """The run's identity; runs of models without weights keep the one they had before there were any."""
+        return sha256_json({k: v for k, v in asdict(self).items() if k != "loaded" or v})
 
     @property
     def label(self) -> str:

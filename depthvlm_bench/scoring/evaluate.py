@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from depthvlm_bench.errors import CheckError, DataMissingError, UsageError
-from depthvlm_bench.predict.contracts import Model
+from depthvlm_bench.predict.contracts import Identity, Model
 from depthvlm_bench.predict.keep import kept_of
 from depthvlm_bench.predict.runner import POINT_LISTS, RunSettings, check_settings, predict
 from depthvlm_bench.predict.store import RunSpec, RunStore
@@ -71,22 +71,31 @@ def run_spec(
     fit: dict[str, str],
     records: RecordSet,
     settings: RunSettings,
+    known: Identity | None = None,
 ) -> RunSpec:
     """What identifies the run: paths in options are left out, they say where and not what."""
-    named = {field.name: getattr(options, field.name) for field in fields(options) if field.name != "fit_on"}
-    plain = {name: value.name if isinstance(value, Path) else value for name, value in named.items()}
+    known = known or identity_of(model, options)
     return RunSpec(
         model=model.card.id,
         model_version=model.card.version,
         kind=model.card.kind,
-        options=plain,
+        options=known.options,
         fit=fit,
         set_name=records.name,
         role=records.role,
         manifest_hash=records.manifest_hash,
         input=settings.input,
         track="known" if settings.camera_known else "unknown",
+        loaded=known.loaded,
     )
+
+
+def identity_of(model: Model, options: Any) -> Identity:  # noqa: ANN401 - the model's options_type
+    """What the model itself says identifies its options, else the options without paths."""
+    if model.identify is not None:
+        return model.identify(options)
+    named = {field.name: getattr(options, field.name) for field in fields(options) if field.name != "fit_on"}
+    return Identity({name: value.name if isinstance(value, Path) else value for name, value in named.items()})
 
 
 def evaluate(
@@ -111,11 +120,13 @@ def evaluate(
     """
     check_settings(model.card, settings)
     fitted, fit = with_fit(model, options, train)
-    store = RunStore(out / "runs", run_spec(model, fitted, fit, records, settings))
+    known = identity_of(model, fitted)
+    store = RunStore(out / "runs", run_spec(model, fitted, fit, records, settings, known))
     wanted = [row["id"] for row in wanted_rows(records, where)][:limit]
     settings = replace(settings, lists=asked_lists(model, settings))
     with only_one(store.folder, "another process predicts this run"):
-        store.open({"settings": asdict(settings), **collect()})
+        of_model = {"loaded": known.loaded, "machine": known.machine} if known.loaded else {}
+        store.open({"settings": asdict(settings), **of_model, **collect()})
         predicted = predict(model, fitted, records, set(wanted), settings, store, progress)
     results, paths = score_and_write(store, model, records, protocol, out, where)
     resumed = len(wanted) - predicted

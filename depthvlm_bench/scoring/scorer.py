@@ -354,7 +354,7 @@ def _result(
         diagnostics=images.diagnostics,
         counts=Totals(images=len(images.rows), images_missing=missing, outcomes=images.outcomes, **totals),
         run=spec.hash,
-        prompt_hash=None,
+        prompt_hash=spec.loaded.get("prompt_hash"),
         provenance=collect() | {"run": store.provenance},
     )
 

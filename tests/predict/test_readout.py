@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from depthvlm_bench.errors import CheckError
 from depthvlm_bench.predict.contracts import DenseMap
-from depthvlm_bench.predict.readout import read_bilinear, read_nearest, to_view
+from depthvlm_bench.predict.readout import SeenMap, read_bilinear, read_nearest, to_view
 
 MAP = np.arange(12, dtype=np.float32).reshape(3, 4) + 1
 
@@ -192,3 +192,39 @@ def test_a_crop_that_leaves_the_view_is_refused(crop):
 def test_a_crop_that_covers_nothing_is_refused(crop):
     with pytest.raises(CheckError, match="crop"):
         to_view(DenseMap(MAP, crop=crop), 4, 3)
+
+
+# Exact in binary, so that a neighbour's weight is either 0 or counts.
+SIXTEENTHS = st.integers(-32, 176).map(lambda steps: steps / 16)
+
+
+@st.composite
+def placed_maps(draw):
+    """A map with or without holes, by either rule, on a view of which it covers all or a part."""
+    shape = st.tuples(st.integers(1, 9), st.integers(1, 9))
+    (height, width), (view_height, view_width) = draw(shape), draw(shape)
+    random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    values = random.uniform(0.1, 9, (height, width)).astype(np.float32)
+    if draw(st.booleans()):
+        values[random.random(values.shape) < 0.2] = np.nan
+    left, top = draw(st.integers(0, view_width - 1)), draw(st.integers(0, view_height - 1))
+    part = (left, top, draw(st.integers(1, view_width - left)), draw(st.integers(1, view_height - top)))
+    crop = part if draw(st.booleans()) else None
+    return DenseMap(values, crop, draw(st.sampled_from(["bilinear", "nearest"]))), view_width, view_height
+
+
+@settings(deadline=None, max_examples=200)
+@given(placed_maps(), st.lists(st.tuples(SIXTEENTHS, SIXTEENTHS), min_size=1, max_size=30))
+def test_a_seen_map_reads_what_the_whole_view_would(placed, points):
+    dense, width, height = placed
+    whole, seen = to_view(dense, width, height), SeenMap(dense, width, height)
+    u, v = np.array(points).T
+    np.testing.assert_array_equal(seen.nearest(u, v), read_nearest(whole, u, v))
+    np.testing.assert_allclose(seen.bilinear(u, v), read_bilinear(whole, u, v), rtol=1e-12, equal_nan=True)
+
+
+def test_a_seen_map_refuses_what_the_view_refuses():
+    with pytest.raises(CheckError, match="must be a map"):
+        SeenMap(DenseMap(np.zeros(3, np.float32)), 2, 2)
+    with pytest.raises(CheckError, match="no part of the view"):
+        SeenMap(DenseMap(MAP, (0, 0, 5, 1)), 4, 3)

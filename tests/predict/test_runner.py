@@ -5,7 +5,7 @@ import pytest
 from converted import CANONICAL_SIZE, SOURCE_SIZE, TinyImage, constant_depth, ramp_depth, write_tiny_set
 from predictors import Recorder, dense_model, map_model, point_model, true_maps
 
-from depthvlm_bench.errors import CheckError, UsageError
+from depthvlm_bench.errors import CheckError, PartialError, UsageError
 from depthvlm_bench.frames import NoOptions
 from depthvlm_bench.geometry.camera import estimated_camera
 from depthvlm_bench.predict import runner
@@ -333,3 +333,71 @@ def test_an_image_without_a_balanced_list_is_predicted_once(run, tmp_path):
     assert once.now(lists=BOTH) == 0
     assert recorder.ids == once.ids
     assert sorted(once.dense()) == once.ids
+
+
+def test_what_a_dense_model_wrote_stands_beside_its_values(run):
+    said = run(dense_model(lambda view: DenseMap(np.full((2, 2), 3.0, np.float32), text=f"of {view.id}")))
+    said.now(lists=BOTH)
+    assert {row["raw_text"] for row in said.rows()} == {f"of {name}" for name in said.ids}
+    assert all(row["raw_text"] == f"of {row['id']}" for name in BOTH for row in said.rows(name))
+    silent = run(dense_model(lambda view: [[3.0]], name="silent"))
+    silent.now()
+    assert {row["raw_text"] for row in silent.rows()} == {None}
+
+
+class Scarce:
+    """Memory for `most` pictures at once."""
+
+    def __init__(self, recorder, most):
+        self.recorder, self.most = recorder, most
+
+    def load(self, options):
+        pass
+
+    def predict(self, views):
+        self.recorder.batches.append(len(views))
+        if len(views) > self.most:
+            raise MemoryError("3 GB more than there is")
+        self.recorder.see(views)
+        return [DenseMap(np.full((2, 2), 3.0, np.float32))] * len(views)
+
+
+def scarce(recorder, most):
+    return replace(dense_model(lambda view: [[3.0]], max_batch=4), build=lambda: Scarce(recorder, most))
+
+
+def test_a_batch_that_does_not_fit_is_halved_for_good_and_said(run):
+    recorder, notes = Recorder(), []
+
+    class Telling(Silent):
+        def note(self, text):
+            notes.append(text)
+
+    halved = run(scarce(recorder, 2))
+    store = halved.store
+    assert predict(
+        halved.model, NoOptions(), halved.records, set(halved.ids), RunSettings(), store, Telling()
+    )
+    assert recorder.batches == [4, 2, 2, 1]
+    assert recorder.ids == halved.ids
+    assert notes == ["out of memory with 4 pictures at once: 2 from here on (3 GB more than there is)"]
+    assert len(halved.rows()) == 20
+
+
+def test_a_picture_that_fits_in_no_batch_ends_the_run_with_all_before_it_kept(run):
+    recorder = Recorder()
+    ended = run(scarce(recorder, 2))
+    bad = ended.ids[3]
+    normal = Scarce.predict
+
+    class Picky(Scarce):
+        def predict(self, views):
+            if bad in [view.id for view in views]:
+                raise MemoryError
+            return normal(self, views)
+
+    model = replace(ended.model, build=lambda: Picky(recorder, 2))
+    with pytest.raises(PartialError, match=f"single picture.*{bad}.*same command resumes"):
+        Run(ended.folder, model, ended.records).now()
+    assert ended.store.done()["points"] == set(ended.ids[:3])
+    assert ended.now() == 2

@@ -1,8 +1,10 @@
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
 
 import pytest
 
 from depthvlm_bench.errors import CheckError, DataMissingError
+from depthvlm_bench.hashing import sha256_json
 from depthvlm_bench.predict.store import RunSpec, RunStore, find_runs, read_run
 
 SPEC = RunSpec(
@@ -180,3 +182,23 @@ def test_a_damaged_run_is_a_clear_error(store, text):
     with pytest.raises(CheckError) as caught:
         read_run(store.folder)
     assert "run.json" in str(caught.value)
+
+
+def test_what_was_loaded_identifies_a_run(store):
+    """Two trainings of one name and options are not the same model."""
+    loaded = replace(SPEC, loaded={"content_sha256": "1" * 64, "dtype": "float32"})
+    other = replace(SPEC, loaded={"content_sha256": "2" * 64, "dtype": "float32"})
+    assert len({SPEC.hash, loaded.hash, other.hash}) == 3
+    kept = RunStore(store.folder.parent.parent, loaded)
+    kept.open({})
+    assert read_run(kept.folder).spec == loaded
+
+
+def test_a_run_of_a_model_without_weights_keeps_the_identity_it_had_before_there_were_any(store):
+    """Run folders on users' disks bear this hash."""
+    plain = {name: value for name, value in asdict(SPEC).items() if name != "loaded"}
+    assert SPEC.hash == sha256_json(plain)
+    described = json.loads((store.folder / "run.json").read_text())
+    del described["spec"]["loaded"]
+    (store.folder / "run.json").write_text(json.dumps(described))
+    assert read_run(store.folder).folder == store.folder

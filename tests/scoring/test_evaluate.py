@@ -10,6 +10,7 @@ from predictors import Recorder, dense_model, point_model
 from depthvlm_bench.baselines.naive import FitOptions
 from depthvlm_bench.errors import CheckError, DataMissingError, UsageError
 from depthvlm_bench.frames import NoOptions
+from depthvlm_bench.predict.contracts import Identity
 from depthvlm_bench.predict.runner import RunSettings
 from depthvlm_bench.predict.store import find_runs, read_run
 from depthvlm_bench.progress import Silent
@@ -193,3 +194,32 @@ def test_an_unfinished_set_cannot_be_evaluated(records):
 
 def test_no_options_will_do(run):
     assert run(two_metres(), options=NoOptions()).results
+
+
+def identified(options, loaded, **machine):
+    return replace(two_metres(), identify=lambda _: Identity(options, loaded, machine))
+
+
+def test_what_identifies_weights_is_in_the_label_the_run_and_the_result(run):
+    loaded = {"content_sha256": "a" * 64, "dtype": "float32", "prompt_hash": "p" * 64}
+    done = run(identified({"checkpoint": "mine@aaaaaaaa"}, loaded, device="cpu"))
+    assert done.model == "tiny-model (checkpoint=mine@aaaaaaaa)"
+    assert done.results[0].options == {"checkpoint": "mine@aaaaaaaa"}
+    assert done.results[0].prompt_hash == "p" * 64
+    made = read_result(done.paths[0]).provenance["run"]
+    assert (made["loaded"], made["machine"]) == (loaded, {"device": "cpu"})
+
+
+def test_other_weights_are_another_run_and_another_machine_is_not(run):
+    first, same, other = (
+        run(identified({}, {"content_sha256": digest}, device=device))
+        for digest, device in (("a", "cpu"), ("a", "cuda"), ("b", "cpu"))
+    )
+    assert first.run == same.run != other.run
+    assert (same.predicted, other.predicted) == (0, 3)
+
+
+def test_a_model_without_weights_records_none(run):
+    done = run(two_metres())
+    assert done.results[0].prompt_hash is None
+    assert "loaded" not in done.results[0].provenance["run"]
