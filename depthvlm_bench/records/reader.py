@@ -181,6 +181,7 @@ def view_of(
 
 DEPTH_COLUMNS = ("depth", "depth_scale", "depth_affine", "depth_points", "depth_uv_step")
 TRAINING_COLUMNS = (*VIEW_COLUMNS, *DEPTH_COLUMNS)
+VIEWED_COLUMNS = ["image", "source_image", "depth_points"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -204,13 +205,11 @@ class TrainingItem:
 def training_rows(table: pa.Table) -> Iterator[dict[str, Any]]:
     """Rows of a table with TRAINING_COLUMNS; pictures and LiDAR points are views of it, never copied."""
     for batch in table.to_batches():
-        columns = dict(zip(batch.schema.names, batch.columns, strict=True))
-        images, points = columns.pop("image"), columns.pop("depth_points")
-        for index in range(len(batch)):
-            image, lists = images[index], points[index]
-            # One row at a time: the source pictures of a whole row group would be copied at once.
-            row = {name: column[index].as_py() for name, column in columns.items()}
+        viewed = [batch.column(name) for name in VIEWED_COLUMNS]
+        for index, row in enumerate(batch.drop_columns(VIEWED_COLUMNS).to_pylist()):
+            image, source, lists = (column[index] for column in viewed)
             row["image"] = {"bytes": _octets(image["bytes"])} if image.is_valid else None
+            row["source_image"] = _octets(source) if source.is_valid else None
             row["depth_points"] = {n: lists[n].values.to_numpy() for n in lists} if lists.is_valid else None
             yield row
 
