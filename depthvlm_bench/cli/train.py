@@ -165,12 +165,14 @@ def _require_torch() -> None:
 def _train(request: "TrainRequest", *, as_json: bool) -> None:
     from transformers.utils import logging as library_logging
 
-    from depthvlm_bench.depthvlm.training.run import train, world_of
+    from depthvlm_bench.depthvlm.training.run import leave, train, world_of
 
     library_logging.disable_progress_bar()  # type: ignore[no-untyped-call, unused-ignore]
     logging.getLogger("transformers").setLevel(logging.ERROR)
     summary = train(request, ScreenProgress())
-    if world_of(request)[0] > 0:
+    rank, _ = world_of(request)
+    leave()
+    if rank > 0:
         return  # the first process tells it
     if as_json:
         print_json({**vars(summary), "model": str(summary.model)})
