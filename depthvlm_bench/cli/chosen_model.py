@@ -91,6 +91,6 @@ def _model_of(folder: Path) -> "Model":
     raise UsageError(
         "no model loads this checkpoint",
         where=folder,
-        why="it is none of DepthVLM: of another kind, or without a depth head",
+        why="it is no DepthVLM, ZoeDepth, Depth Pro or Depth Anything, or lacks its depth head",
         next_step="dvbench train --stage 1 --backbone gives a Qwen3-VL checkpoint a depth head",
     )

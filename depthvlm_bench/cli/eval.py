@@ -183,10 +183,13 @@ def print_results(results: "Iterable[Result]") -> None:
         gap = abs(score.value - result.diagnostics.get("delta1_bilinear", score.value))
         read_out = f"  read-out matters: bilinear differs by {gap:.3f}" if gap > READOUT_GAP else ""
         partial = "" if result.complete else f"  partial: {counts.images_missing} images missing, unranked"
+        fov_error = result.metrics.get("fov_error_deg")
+        lens = "" if fov_error is None else f"  field of view {fov_error:.1f}° off"
         unranked = "  unranked (overlap)" if result.set_kind == "overlap" else ""
         click.echo(
             f"  {result.mode:<7}δ1 {score.value:.3f} [{score.low:.3f}, {score.high:.3f}]  "
-            f"{counts.answered}/{counts.asked} answered, {counts.images} images{partial}{unranked}{read_out}"
+            f"{counts.answered}/{counts.asked} answered, {counts.images} images"
+            f"{lens}{partial}{unranked}{read_out}"
         )
 
 

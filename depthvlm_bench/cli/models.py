@@ -7,7 +7,6 @@ import click
 
 from depthvlm_bench.cli.common import console, examples, json_option, print_json
 
-KINDS = ("depthvlm", "qwen3vl")
 EXAMPLES = (
     "dvbench models",
     "dvbench models depthvlm-4b --cost",
@@ -69,27 +68,22 @@ def _list(*, as_json: bool) -> None:
 
 
 @command.command("make-tiny", epilog=examples(EXAMPLES[-1]))
-@click.argument("name", type=click.Choice(KINDS), metavar="NAME")
+@click.argument("name", metavar="NAME")
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path), metavar="DIR")
 @click.option("--answer", "answer_m", type=float, metavar="METRES", help="Every pixel answers this depth.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the random weights.")
 def make_tiny_command(name: str, folder: Path, answer_m: float | None, seed: int) -> None:
     """Write a tiny random checkpoint to try the ways with.
 
-    NAME is depthvlm, or qwen3vl for the same without a depth head. It loads and runs as a real one does, in
-    seconds on a CPU, and knows nothing.
+    NAME is a model of `dvbench models` that runs in this process (zoedepth, depth-pro, ...), depthvlm, or
+    qwen3vl for that without a depth head. It loads and runs as a real one does, in seconds on a CPU, and
+    knows nothing.
     """
-    from importlib.util import find_spec
+    from depthvlm_bench.predict.tiny import make_tiny
 
-    from depthvlm_bench.errors import UsageError
-
-    if not all(map(find_spec, ("torch", "transformers", "tokenizers"))):
-        raise UsageError(
-            "make-tiny needs torch and transformers", next_step="pip install 'depthvlm-bench[models]'"
-        )
-    from depthvlm_bench.depthvlm.tiny import make_tiny
-
-    make_tiny(folder, seed=seed, kind="depthvlm" if name == "depthvlm" else "qwen3vl", answer_m=answer_m)
+    make_tiny(name, folder, seed=seed, answer_m=answer_m)
     click.echo(f"wrote {folder}")
     if name == "depthvlm":
         click.echo(f"  dvbench eval --model {folder.resolve()} -o dtype=float32")
+    elif name != "qwen3vl":
+        click.echo(f"  dvbench eval --model {name} --checkpoint {folder.resolve()}")

@@ -38,6 +38,11 @@ class PinholeCamera:
         if not all(map(math.isfinite, values)) or self.fx_px <= 0 or self.fy_px <= 0:
             raise ValueError(f"intrinsics must be finite with positive focal lengths, got {values}")
 
+    @property
+    def fov_deg(self) -> float:
+        """Horizontal field of view between the outer edges of a centred picture of this width, degrees."""
+        return math.degrees(2 * math.atan2(self.width, 2 * self.fx_px))
+
     def project(self, points_cam: npt.ArrayLike) -> tuple[FloatArray, FloatArray]:
         """Pixel coordinates (u, v) of points (N, 3) in the camera frame; z must be non-zero."""
         x, y, z = check_points(points_cam, "points_cam").T

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderableType
     from rich.table import Table
 
-TRAINED, PARTIAL, SUBSET, UNRANKED, TIED = "†", "°", "*", "‡", "≈"
+TRAINED, PARTIAL, SUBSET, UNRANKED, TIED, TOLD = "†", "°", "*", "‡", "≈", "§"
 # Why a column of such a set counts for nothing.
 UNRANKED_KINDS = {
     "overlap": "made from a training split",
@@ -40,8 +40,16 @@ def body(board: Leaderboard, *, intervals: bool, emphasis: Emphasis) -> list[lis
     for row in board.rows:
         mean = _mean(row, intervals=intervals, emphasis=emphasis)
         cells = [_cell(cell, intervals=intervals, emphasis=emphasis) for cell in row.cells]
-        lines.append(["-" if row.rank is None else str(row.rank), row.label, *cells, mean])
+        label = row.label + (TOLD if _told(row) else "")
+        lines.append(["-" if row.rank is None else str(row.rank), label, *cells, mean])
     return lines
+
+
+def _told(row: LeaderboardRow) -> bool:
+    """Whether the choice of the model's weights told it which sets are indoors and which outdoors."""
+    results = [cell.result for cell in row.cells if cell is not None]
+    runs = [result.provenance.get("run", {}) for result in results]
+    return any(run.get("loaded", {}).get("domain_policy") == "dataset" for run in runs)
 
 
 def _mean(row: LeaderboardRow, *, intervals: bool, emphasis: Emphasis) -> str:
@@ -129,6 +137,8 @@ def _cell_notes(board: Leaderboard) -> Iterator[str]:
     results = [cell.result for row in board.rows for cell in row.cells if cell is not None]
     if any(result.exposure == "yes" for result in results):
         yield f"{TRAINED} the model was trained or fitted on this dataset's training split"
+    if any(map(_told, board.rows)):
+        yield f"{TOLD} weights for rooms or for streets, chosen by the dataset: no other model is told which"
     if any(not result.complete for result in results):
         yield f"{PARTIAL} partial: predictions are missing, unranked"
 
@@ -240,6 +250,7 @@ def _tex_marks(text: str) -> str:
         (SUBSET, "$^{*}$"),
         (UNRANKED, "$^\\ddagger$"),
         (TIED, "$\\approx$"),
+        (TOLD, "$^{\\S}$"),
         ("δ", "$\\delta$"),
     )
     for sign, command in marks:

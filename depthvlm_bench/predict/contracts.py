@@ -94,12 +94,15 @@ class DenseMap:
         crop: (left, top, width, height) of the view that the map covers, px; None: all of it.
         resize: the adapter's rule for bringing the map to that size, half-pixel centres.
         text: what the model wrote beside it.
+        fov_deg: horizontal field of view of the whole view, as the model estimates it, whether its depth
+            follows from that or from a given camera; None: it estimates none.
     """
 
     depth_m: npt.NDArray[np.float32]
     crop: tuple[int, int, int, int] | None = None
     resize: Literal["bilinear", "nearest"] = "bilinear"
     text: str | None = None
+    fov_deg: float | None = None
 
 
 @dataclass(frozen=True)

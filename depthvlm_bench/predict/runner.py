@@ -260,6 +260,8 @@ def _read_map(
             "in_map": bool(in_map[index]),
             "outcome": _outcome(nearest[index]),
             "raw_text": dense_map.text,
+            "fov_deg": dense_map.fov_deg,
+            "true_fov_deg": None if dense_map.fov_deg is None else shown.camera.fov_deg,
         }
         for index in range(len(u))
     ]

@@ -32,6 +32,9 @@ PREDICTION_SCHEMA = pa.schema(
         ("outcome", pa.string()),
         ("raw_text", pa.string()),
         ("usage", pa.string()),
+        # Of the view: as the model estimates it, and as it is; null where it estimates none.
+        ("fov_deg", pa.float64()),
+        ("true_fov_deg", pa.float64()),
     ]
 )
 ARROW_TYPES = {"int64": pa.int64(), "float64": pa.float64(), "list<int64>": pa.list_(pa.int64())}

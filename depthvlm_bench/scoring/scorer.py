@@ -210,6 +210,21 @@ def _point_statistics(
     return image_statistics(values, truth_m, ray_factor=factors, flags=flags, answers_ray=answers_ray)
 
 
+def lens_errors(images: list[dict[str, Any]], predictions: pa.Table) -> dict[str, float]:
+    """How wrong a model's horizontal field of view is, degrees: mean of |error|, and of the error.
+
+    Nothing where the model estimates none, or estimates one of only some of the images.
+    """
+    rows = zip(*(predictions[name].to_pylist() for name in ("id", "fov_deg", "true_fov_deg")), strict=True)
+    apart = {record: fov - true for record, fov, true in rows if fov is not None}
+    ids = [row["id"] for row in images]
+    if not all(record in apart for record in ids):
+        return {}
+    errors = [apart[record] for record in ids]
+    size = mean_over_images([abs(error) for error in errors], ids)
+    return {"fov_error_deg": size, "fov_bias_deg": mean_over_images(errors, ids)}
+
+
 def parse_rate(outcomes: Mapping[str, int]) -> float:
     """Share of the asked points whose answer gave a number, whether it can be a depth or not."""
     return 1 - sum(outcomes.get(name, 0) for name in WITHOUT_A_NUMBER) / sum(outcomes.values())
@@ -263,6 +278,8 @@ def score_run(
         return None
     asked_how_far = card.asks == "distance"
     metrics = other_metrics(rows, store, protocol, mode, answers_ray=asked_how_far) | delta1_by_tag(images)
+    if mode == "sparse":
+        metrics |= lens_errors(images, store.predictions())
     if card.kind == "point":
         metrics["parse_rate"] = parse_rate(outcomes)
     scored = _Images(images, len(rows) - len(images), outcomes, diagnostics, metrics)

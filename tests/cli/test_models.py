@@ -62,7 +62,7 @@ def test_a_tiny_checkpoint_is_made_and_is_no_command_to_overwrite_one(dvbench, t
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["make-tiny", "llama", "out"], "'llama' is not one of 'depthvlm', 'qwen3vl'"),
+        (["make-tiny", "llama", "out"], "unknown tiny model 'llama'"),
         (["make-tiny", "depthvlm"], "DIR"),
         (["depthvlm-4x", "--cost"], "did you mean 'depthvlm-4b'"),
     ],

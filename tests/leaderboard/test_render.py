@@ -276,3 +276,12 @@ def test_nine_sets_keep_the_models_name_at_any_width(width):
         assert name in text
     assert "a-model-of-some-length" in text or width < 60
     assert text.count("model") >= 1
+
+
+def test_a_model_that_is_told_rooms_from_streets_is_marked():
+    told = {"created": "2026-01-02", "run": {"loaded": {"domain_policy": "dataset"}}}
+    board = build([made_result("pair", 0.6, provenance=told), made_result("a", 0.5)], Selection("dvbench-1"))
+    lines = markdown(board, intervals=False).splitlines()
+    assert [line.split(" | ")[1] for line in lines[2:4]] == ["pair§", "a"]
+    assert any(note.startswith("§ weights for rooms or for streets") for note in notes(board))
+    assert "$^{\\S}$" in latex(board)
