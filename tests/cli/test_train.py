@@ -94,7 +94,7 @@ def test_a_dry_run_says_steps_samples_parameters_and_memory_and_writes_nothing(
     done = dvbench(*stage_1(backbone, out, "--dry-run"))
     assert done.code == 0, done.text
     assert "6 an epoch: union of all sets 100.0%" in done.out
-    assert "120 of 6: 1 processes x 3 at once x 2 accumulated" in done.out
+    assert "150 of 6: 1 processes x 3 at once x 2 accumulated" in done.out
     assert re.search(r"trained +head [\d,]+, language model 0; frozen [\d,]+", done.out)
     assert re.search(r"about \d+\.\d+ GiB a process", done.out)
     assert not out.exists()

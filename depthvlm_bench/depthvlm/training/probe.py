@@ -79,10 +79,10 @@ class Prober:
         return report_on(self.probe, base, now, led, DEPTH_ANSWER), now
 
     def base(self, model: Any, folder: Path, *, untrained: bool, write: bool = True) -> list[Reply]:  # noqa: ANN401
-        """Replies of the model before training: those kept in a folder, else asked now and kept there.
+        """Replies of the model before training: asked and kept in a folder at the start, read from it later.
 
         Args:
-            model: asked only where nothing is kept.
+            model: asked where it is untrained.
             folder: of the run.
             untrained: the model has made no step yet.
             write: keep the replies; one of several processes does.
@@ -92,30 +92,28 @@ class Prober:
         """
         path = folder / BASE_FILE
         asked = {"probe": self.probe.hash, "tokens": self.tokens}
-        if path.is_file():
-            with reading(path, "begin the run anew in another folder"):
-                kept = json.loads(path.read_text(encoding="utf-8"))
-                before = [
-                    Reply(tuple(row["tokens"]), row["text"], row["log_likelihood"]) for row in kept["replies"]
-                ]
-            if {name: kept.get(name) for name in asked} != asked:
-                raise CheckError(
-                    "the probe is not the one whose base replies were kept",
-                    where=path,
-                    next_step="resume with the probe the run began with",
-                )
-            return before
-        if not untrained:
+        if untrained:
+            replies = self.replies(model)
+            if write:
+                write_json(path, {**asked, "replies": [asdict(reply) for reply in replies]})
+            return replies
+        if not path.is_file():
             raise CheckError(
                 "no replies of the base model are kept",
                 where=path,
                 why="a probe that was not begun with the run has nothing to compare with",
                 next_step="resume with -o probe_every=0",
             )
-        replies = self.replies(model)
-        if write:
-            write_json(path, {**asked, "replies": [asdict(reply) for reply in replies]})
-        return replies
+        with reading(path, "begin the run anew in another folder"):
+            kept = json.loads(path.read_text(encoding="utf-8"))
+            before = [Reply(**{**row, "tokens": tuple(row["tokens"])}) for row in kept["replies"]]
+        if {name: kept.get(name) for name in asked} != asked:
+            raise CheckError(
+                "the probe is not the one whose base replies were kept",
+                where=path,
+                next_step="resume with the probe the run began with",
+            )
+        return before
 
     def _generate(self, model: Any, questions: Sequence[Question]) -> list[list[int]]:  # noqa: ANN401
         asked, pictures = zip(*map(self._ask, questions), strict=True)

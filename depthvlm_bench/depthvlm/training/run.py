@@ -1,6 +1,7 @@
 """A training run from a request to a model: data, model, trainer, and where an earlier run was left."""
 
 import json
+import math
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
@@ -23,7 +24,7 @@ from depthvlm_bench.depthvlm.training.estimate import head_options
 from depthvlm_bench.depthvlm.training.export import write_model
 from depthvlm_bench.depthvlm.training.freeze import count, freeze
 from depthvlm_bench.depthvlm.training.loader import SampleLoader
-from depthvlm_bench.depthvlm.training.logs import RunLog
+from depthvlm_bench.depthvlm.training.logs import LOG_FILE, RunLog
 from depthvlm_bench.depthvlm.training.lora import add_lora
 from depthvlm_bench.depthvlm.training.mixing import MixedStream, MixSettings
 from depthvlm_bench.depthvlm.training.probe import Prober
@@ -134,9 +135,10 @@ def train(request: TrainRequest, screen: Progress) -> TrainSummary:
 
 def _begin(request: TrainRequest, *, first: bool, screen: Progress) -> Path | None:
     """The checkpoint to go on from, if any; the run's figures are kept beside it."""
-    path, recipe = request.out / RUN_FILE, request.recipe
+    path, recipe, checkpoint = request.out / RUN_FILE, request.recipe, latest(request.out)
     before: dict[str, Any] = {}
-    if path.is_file():
+    # A run that failed before its first line, for want of a model say, is none yet.
+    if path.is_file() and (checkpoint is not None or (request.out / LOG_FILE).is_file()):
         with reading(path, "train anew in another folder"):
             before = json.loads(path.read_text(encoding="utf-8"))
     PartialState().wait_for_everyone()
@@ -153,7 +155,6 @@ def _begin(request: TrainRequest, *, first: bool, screen: Progress) -> Path | No
     if first and not before:
         described = {"recipe": asdict(recipe), "recipe_hash": recipe.hash, "base": str(request.base)}
         write_json(path, described)
-    checkpoint = latest(request.out)
     if request.resume:
         screen.note(f"resumed from {checkpoint.name}" if checkpoint else "no checkpoint yet: from the start")
     return checkpoint
@@ -190,7 +191,7 @@ def _train(
         if done < steps.steps:
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         elif checkpoint:
-            trainer._load_from_checkpoint(str(checkpoint))
+            trainer.take_finished(checkpoint, done)
     if log is not None:
         log.close()
     if watch.stopped:
@@ -201,9 +202,8 @@ def _train(
             next_step="mix conversations in (--mix-chat), or let it only warn: --resume -o gate=warn",
         )
     _finish(request, trainer)
-    return TrainSummary(
-        request.out / MODEL_FOLDER, trainer.state.global_step or done, done, dict(run.loader.faults.bad)
-    )
+    bad = dict(run.loader.faults.bad)
+    return TrainSummary(request.out / MODEL_FOLDER, trainer.state.global_step, done, bad)
 
 
 def prepare_model(request: TrainRequest) -> Any:  # noqa: ANN401 - transformers has no types
@@ -291,7 +291,7 @@ def _arguments(request: TrainRequest, steps: Steps) -> TrainingArguments:
         max_steps=steps.steps,
         learning_rate=recipe.learning_rate,
         lr_scheduler_type="cosine" if recipe.schedule == "cosine" else "constant_with_warmup",
-        warmup_steps=recipe.warmup_ratio,
+        warmup_steps=math.ceil(recipe.warmup_ratio * steps.steps),
         max_grad_norm=0.0,  # clipped in the watch, where head and language model are looked at apart
         bf16=recipe.autocast,
         seed=recipe.seed,

@@ -236,7 +236,7 @@ class DepthTrainer(Trainer):  # type: ignore[misc, unused-ignore]
             f"the {what} is not finite",
             where=f"step {self.state.global_step + 1}, samples {shown}",
             why="no step was made with it, and no checkpoint holds it",
-            next_step="look at those samples, or resume with a lower rate: -o learning_rate=...",
+            next_step="look at those samples; a new run may need a lower rate: -o learning_rate=...",
         )
 
     def take_means(self) -> None:
@@ -324,6 +324,11 @@ class DepthTrainer(Trainer):  # type: ignore[misc, unused-ignore]
         Path(output_dir).mkdir(parents=True, exist_ok=True)
         tensors = {name: p.detach().cpu().contiguous() for name, p in trained_parameters(self.model).items()}
         save_file(tensors, Path(output_dir) / TRAINED_FILE, metadata={"format": "pt"})
+
+    def take_finished(self, checkpoint: Path, step: int) -> None:
+        """Stand at the end of a run that has no step left to make."""
+        self._load_from_checkpoint(str(checkpoint))
+        self.state.global_step = step
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:  # noqa: ANN401
         if self.is_fsdp_enabled:

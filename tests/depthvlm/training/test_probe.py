@@ -195,7 +195,7 @@ def test_another_probe_than_the_one_that_was_kept_is_refused(prober, model, tmp_
     prober.base(model, tmp_path, untrained=True)
     other = Prober(ProbeSet("few", "test", FEW.question[:2]), prober.tokenizer, batch=2, tokens=6)
     with pytest.raises(CheckError, match="not the one whose base replies were kept"):
-        other.base(model, tmp_path, untrained=True)
+        other.base(model, tmp_path, untrained=False)
 
 
 def test_a_probe_that_was_not_begun_with_the_run_is_refused(prober, model, tmp_path):

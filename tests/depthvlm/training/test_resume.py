@@ -13,7 +13,7 @@ from training_rooms import Notes, Rooms, Talk, assert_same_curve, changed, curve
 
 from depthvlm_bench.depthvlm.training import checkpoints, watch
 from depthvlm_bench.depthvlm.training.trainer import DepthTrainer
-from depthvlm_bench.errors import UsageError
+from depthvlm_bench.errors import DataMissingError, UsageError
 
 LORA = ("lora_rank=4", "lora_alpha=8", "lora_dropout=0.1")
 
@@ -116,6 +116,14 @@ def test_a_finished_run_resumed_writes_its_model_again_and_trains_no_more(stage1
     assert (summary.steps, summary.resumed_from) == (2, 2)
     assert changed(before, weights(asked.out / "model")) == set()
     assert curve(asked.out, "loss") == lines
+
+
+def test_a_run_that_failed_before_its_first_step_is_no_run_yet(backbone, monkeypatch, tmp_path):
+    asked = request(1, backbone, tmp_path / "run", "steps=1")
+    with pytest.raises(DataMissingError, match="no tokenizer"):
+        run_on(monkeypatch, replace(asked, base=tmp_path))
+    assert (asked.out / "run.json").is_file()
+    assert run_on(monkeypatch, request(1, backbone, asked.out, "steps=1", "seed=7")).steps == 1
 
 
 def test_a_run_is_not_begun_over_another(stage1, backbone, monkeypatch):
