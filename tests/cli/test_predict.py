@@ -202,7 +202,7 @@ def test_a_checkpoint_without_a_depth_head_is_refused(photo, tmp_path, out, dvbe
     stock = make_tiny(tmp_path / "stock", kind="qwen3vl")
     done = dvbench("predict", photo, "--model", stock, "--out", out)
     assert done.code == 2
-    for words in ("no model loads this checkpoint", "without a depth head", "dvbench train --stage 1"):
+    for words in ("no model loads this checkpoint", "lacks its depth head", "dvbench train --stage 1"):
         assert words in done.error
     named = dvbench("predict", photo, "--model", "depthvlm-4b", "--checkpoint", stock, "--out", out)
     assert named.code == 1
