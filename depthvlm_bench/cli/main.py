@@ -17,6 +17,7 @@ COMMANDS = {
     "convert": "raw tree to a parquet set",
     "verify": "check a converted set against its receipts and manifest",
     "models": "what can be evaluated",
+    "env": "environments of models whose dependencies clash",
     "eval": "predict and score converted evaluation sets",
     "predict": "depth, point cloud and answer for your own photographs",
     "train": "DepthVLM's two stages on converted sets: one card, many, or a CPU for a trial",

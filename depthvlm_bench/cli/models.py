@@ -56,6 +56,8 @@ def _list(*, as_json: bool) -> None:
             needs = (
                 "a training split"
                 if card.fitted
+                else f"dvbench env create {card.family}"
+                if card.isolation == "worker"
                 else f"pip install 'depthvlm-bench[{card.extra}]'"
                 if card.extra
                 else "-"
