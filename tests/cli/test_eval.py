@@ -102,7 +102,7 @@ def test_no_converted_set_is_one_clear_error(dvbench, tmp_path):
     ("arguments", "code", "words"),
     [
         (["--model", "constant-2n"], 2, ["unknown model", "did you mean 'constant-2m'", "dvbench models"]),
-        (["--model", "zzz"], 2, ["unknown model 'zzz'", "row-prior"]),
+        (["--model", "zzz"], 2, ["unknown model 'zzz'", "best-constant"]),
         (["--model", "constant-2m", "--set", "ibims2"], 3, ["no converted set", "did you mean 'ibims1'"]),
         (["--model", "row-prior", "--fit-on", "nuscene"], 3, ["no converted set", "did you mean 'nuscenes'"]),
         (["--model", "row-prior", "--fit-on", "ibims1"], 3, ["no train split", "ibims1"]),
